@@ -1,0 +1,242 @@
+"""The agent's configuration file as a value. Parses text; never reads a file, never writes a default back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+
+from amphora_agent.errors import InvalidRequest
+
+Section = dict[str, str]
+
+_SUBSTITUTION = re.compile(r"\$\$|\\\$|\$\{([\w.]+)\}|\$(\w+)")
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_SUBSTITUTION_DEPTH = 16
+
+
+class Topology(StrEnum):
+    """How many amphorae serve the load balancer."""
+
+    SINGLE = "SINGLE"
+    ACTIVE_STANDBY = "ACTIVE_STANDBY"
+
+
+class SupervisorKind(StrEnum):
+    """Who starts and restarts HAProxy and keepalived."""
+
+    AUTO = "auto"
+    SYSTEMD = "systemd"
+    DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every option the agent reads; defaults are the contract's.
+
+    Times are seconds, memory is bytes. The last block holds options of ours, all optional.
+    Source: the option table of the agent configuration file; `etc/amphora-agent.conf` documents each one.
+    """
+
+    debug: bool = False
+    use_syslog: bool = False
+    base_path: str = "/var/lib/octavia"
+    base_cert_dir: str = "/var/lib/octavia/certs"
+    bind_host: str = "::"
+    bind_port: int = 9443
+    haproxy_cmd: str = "/usr/sbin/haproxy"
+    controller_ip_port_list: tuple[str, ...] = ()
+    heartbeat_interval: int = 10
+    heartbeat_key: str | None = field(default=None, repr=False)
+    agent_server_ca: str = "/etc/octavia/certs/client_ca.pem"
+    agent_server_cert: str = "/etc/octavia/certs/server.pem"
+    agent_server_network_dir: str = "/etc/octavia/interfaces"
+    agent_request_read_timeout: int = 180
+    agent_tls_protocol: str = "TLSv1.2"
+    amphora_id: str | None = None
+    administrative_log_facility: int = 1
+    loadbalancer_topology: Topology = Topology.SINGLE
+
+    supervisor: SupervisorKind = SupervisorKind.AUTO
+    netns: str = "amphora-haproxy"
+    hard_stop_after: int = 14400
+    max_old_workers: int = 10
+    runtime_changes: bool = True
+    new_members_start_down: bool = False
+
+
+def parse_settings(text: str) -> Settings:
+    """Return the settings a configuration file holds.
+
+    Raises:
+        InvalidRequest: a line outside the grammar, or an option of ours with a value of the wrong type.
+
+    Source: oslo.config's file format: keys before any section and lines without `=` or `:` are errors,
+    indented lines continue a value, the last duplicate wins, unknown options are ignored.
+    """
+    reader = _Reader(parse_ini(text))
+    facility_sections = ("amphora_agent", "haproxy_amphora")
+    default = Settings()
+    return Settings(
+        debug=reader.boolean("DEFAULT", "debug", default=default.debug),
+        use_syslog=reader.boolean("DEFAULT", "use_syslog", default=default.use_syslog),
+        base_path=reader.text("haproxy_amphora", "base_path", default.base_path).rstrip("/") or "/",
+        base_cert_dir=reader.text("haproxy_amphora", "base_cert_dir", default.base_cert_dir).rstrip("/") or "/",
+        bind_host=reader.address("haproxy_amphora", "bind_host", default.bind_host),
+        bind_port=reader.integer("haproxy_amphora", "bind_port", default.bind_port, 0, 65535),
+        haproxy_cmd=reader.text("haproxy_amphora", "haproxy_cmd", default.haproxy_cmd),
+        controller_ip_port_list=reader.texts("health_manager", "controller_ip_port_list"),
+        heartbeat_interval=reader.integer("health_manager", "heartbeat_interval", default.heartbeat_interval, 1, 86400),
+        heartbeat_key=reader.optional_text("health_manager", "heartbeat_key"),
+        agent_server_ca=reader.text("amphora_agent", "agent_server_ca", default.agent_server_ca),
+        agent_server_cert=reader.text("amphora_agent", "agent_server_cert", default.agent_server_cert),
+        agent_server_network_dir=reader.text(
+            "amphora_agent", "agent_server_network_dir", default.agent_server_network_dir
+        ).rstrip("/"),
+        agent_request_read_timeout=reader.integer(
+            "amphora_agent", "agent_request_read_timeout", default.agent_request_read_timeout, 1, 86400
+        ),
+        agent_tls_protocol=reader.choice(
+            "amphora_agent", "agent_tls_protocol", default.agent_tls_protocol, _TLS_VERSIONS
+        ),
+        amphora_id=reader.optional_text("amphora_agent", "amphora_id"),
+        administrative_log_facility=reader.integer(
+            next((s for s in facility_sections if reader.has(s, "administrative_log_facility")), "amphora_agent"),
+            "administrative_log_facility",
+            default.administrative_log_facility,
+            0,
+            7,
+        ),
+        loadbalancer_topology=Topology(
+            reader.choice("controller_worker", "loadbalancer_topology", default.loadbalancer_topology, tuple(Topology))
+        ),
+        supervisor=SupervisorKind(
+            reader.choice("amphora_agent", "supervisor", default.supervisor, tuple(SupervisorKind))
+        ),
+        netns=reader.text("amphora_agent", "netns", default.netns),
+        hard_stop_after=reader.integer("amphora_agent", "hard_stop_after", default.hard_stop_after, 1, 2_000_000),
+        max_old_workers=reader.integer("amphora_agent", "max_old_workers", default.max_old_workers, 1, 1000),
+        runtime_changes=reader.boolean("amphora_agent", "runtime_changes", default=default.runtime_changes),
+        new_members_start_down=reader.boolean(
+            "amphora_agent", "new_members_start_down", default=default.new_members_start_down
+        ),
+    )
+
+
+def parse_ini(text: str) -> dict[str, Section]:
+    """Return section -> key -> value, values unquoted but not yet substituted.
+
+    Raises:
+        InvalidRequest: names the line number.
+    """
+    sections: dict[str, Section] = {}
+    section: Section | None = None
+    key: str | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped:
+            key = None
+        elif line[0] in "#;":
+            continue
+        elif line[0].isspace():
+            if section is None or key is None:
+                raise InvalidRequest("cannot read the configuration", f"line {number} continues no value")
+            section[key] += "\n" + stripped
+        elif line[0] == "[":
+            name = stripped[1:-1].strip()
+            if not stripped.endswith("]") or not name:
+                raise InvalidRequest("cannot read the configuration", f"line {number} is no section header")
+            section, key = sections.setdefault(name, {}), None
+        else:
+            key, value = _split_option(stripped, number)
+            if section is None:
+                raise InvalidRequest("cannot read the configuration", f"line {number} stands before any section")
+            section[key] = value
+    return {name: {k: _unquote(v) for k, v in options.items()} for name, options in sections.items()}
+
+
+def _split_option(line: str, number: int) -> tuple[str, str]:
+    match = re.match(r"([^=:]+?)\s*[=:]\s*(.*)\Z", line)
+    if match is None:
+        raise InvalidRequest("cannot read the configuration", f"line {number} is neither a section nor an option")
+    return match[1], match[2]
+
+
+def _unquote(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quoted else value
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Typed look-ups in parsed sections; each raises InvalidRequest naming the option, never its value."""
+
+    sections: Mapping[str, Section]
+
+    def has(self, section: str, option: str) -> bool:
+        return option in self.sections.get(section, {})
+
+    def optional_text(self, section: str, option: str) -> str | None:
+        raw = self.sections.get(section, {}).get(option)
+        return None if raw is None else self._substitute(raw, section, option, 0)
+
+    def text(self, section: str, option: str, default: str) -> str:
+        value = self.optional_text(section, option)
+        return default if value is None or value == "" else value
+
+    def texts(self, section: str, option: str) -> tuple[str, ...]:
+        value = self.optional_text(section, option) or ""
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    def boolean(self, section: str, option: str, *, default: bool) -> bool:
+        value = self.optional_text(section, option)
+        if value is None or value == "":
+            return default
+        if value.lower() not in _BOOLEANS:
+            raise _wrong(section, option, "true or false")
+        return _BOOLEANS[value.lower()]
+
+    def integer(self, section: str, option: str, default: int, low: int, high: int) -> int:
+        value = self.optional_text(section, option)
+        if value is None or value == "":
+            return default
+        if re.fullmatch(r"\d{1,10}", value) is None or not low <= int(value) <= high:
+            raise _wrong(section, option, f"an integer from {low} to {high}")
+        return int(value)
+
+    def choice(self, section: str, option: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(section, option, default)
+        if value not in choices:
+            raise _wrong(section, option, " or ".join(choices))
+        return value
+
+    def address(self, section: str, option: str, default: str) -> str:
+        value = self.text(section, option, default)
+        try:
+            return str(ip_address(value))
+        except ValueError:
+            raise _wrong(section, option, "an IP address") from None
+
+    def _substitute(self, raw: str, section: str, option: str, depth: int) -> str:
+        if depth > _SUBSTITUTION_DEPTH:
+            raise _wrong(section, option, "free of circular references")
+
+        def replace(match: re.Match[str]) -> str:
+            if match[0] in ("$$", "\\$"):
+                return "$"
+            name = match[1] or match[2]
+            place, _, last = name.rpartition(".")
+            for candidate in (place,) if place else (section, "DEFAULT"):
+                found = self.sections.get(candidate, {}).get(last)
+                if found is not None:
+                    return self._substitute(found, candidate, last, depth + 1)
+            raise _wrong(section, option, f"free of the undefined reference ${name}")
+
+        return _SUBSTITUTION.sub(replace, raw)
+
+
+def _wrong(section: str, option: str, wanted: str) -> InvalidRequest:
+    return InvalidRequest("cannot read the configuration", f"[{section}] {option} must be {wanted}")

@@ -1,0 +1,38 @@
+"""The closed set of errors an agent operation may end with; `api/app.py` alone knows their HTTP numbers."""
+
+from __future__ import annotations
+
+from typing import final
+
+
+class AgentError(Exception):
+    """Base of all expected failures.
+
+    Args:
+        message: one sentence; starts with "cannot" unless the wire contract fixes the text.
+        detail: what the operator needs to act on it: a command's output, a field name. Never a secret.
+    """
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+@final
+class InvalidRequest(AgentError):
+    """The caller sent something that can never work (400)."""
+
+
+@final
+class NotFound(AgentError):
+    """The named thing does not exist here (404)."""
+
+
+@final
+class Conflict(AgentError):
+    """The wanted state is in the way of an existing one (409)."""
+
+
+@final
+class HostFailure(AgentError):
+    """The machine refused: a command, a file or the kernel (500)."""

@@ -1,0 +1,35 @@
+"""The port behind which HAProxy and keepalived are kept running: `systemd.py` in production, `children.py` elsewhere."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from amphora_agent.core.units import Unit
+
+
+class Supervisor(Protocol):
+    """Starts, reloads, stops and restarts units; they outlive the agent. Every call is idempotent.
+
+    Each method raises HostFailure with the reason in its detail.
+    """
+
+    def enable(self, unit: Unit) -> None:
+        """Have the unit started at boot."""
+
+    def disable(self, unit: Unit) -> None:
+        """Forget the unit; it is stopped already. An unknown one is fine."""
+
+    def start(self, unit: Unit) -> None:
+        """Start the unit unless it runs. Returns once the process exists, not once it is ready."""
+
+    def reload(self, unit: Unit) -> None:
+        """Ask the running unit to read its configuration again (SIGUSR2 to HAProxy, SIGHUP to keepalived)."""
+
+    def stop(self, unit: Unit) -> None:
+        """Stop the unit and wait until it is gone."""
+
+    def main_pid(self, unit: Unit) -> int | None:
+        """Return the running process, None when there is none."""
+
+    def log_tail(self, unit: Unit) -> str:
+        """Return the last lines the unit printed, for error messages; empty when unknown."""
