@@ -81,7 +81,7 @@ def answer_http_error(error: HTTPException) -> ResponseReturnValue:
 
 def answer_surprise(error: Exception) -> ResponseReturnValue:
     """Answer anything unexpected; the details go to the log, not over the wire."""
-    LOG.exception("cannot answer a request", exc_info=error)
+    LOG.error("cannot answer a request", exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     text = f"{status.value} {status.phrase}: unexpected {type(error).__name__}, see the agent's log"
     return {"error": text, "http_code": status.value}, status
