@@ -12,12 +12,13 @@ from flask import Flask
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
+from amphora_agent.api import certificates, configuration, info, interfaces, loadbalancers, plug
+from amphora_agent.api.framing import MAX_BODY
 from amphora_agent.errors import AgentError, Conflict, HostFailure, InvalidRequest, NotFound
 from amphora_agent.operations.amphora import Amphora
 
 LOG = logging.getLogger(__name__)
 
-MAX_BODY = 16 * 1024 * 1024
 View = Callable[..., ResponseReturnValue]
 
 STATUS: dict[type[AgentError], HTTPStatus] = {
@@ -39,7 +40,25 @@ class Route:
     view: View
 
 
-ROUTES: tuple[Route, ...] = ()
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/", info.get_api_version),
+    Route("GET", "//", info.get_api_version),  # the controller asks so
+    Route("GET", "/1.0/info", info.get_info),
+    Route("GET", "/1.0/details", info.get_details),
+    Route("GET", "/1.0/listeners", info.get_listeners),
+    Route("PUT", "/1.0/loadbalancer/<amphora_name>/<lb_id>/haproxy", loadbalancers.put_haproxy),
+    Route("GET", "/1.0/loadbalancer/<lb_id>/haproxy", loadbalancers.get_haproxy),
+    Route("PUT", "/1.0/loadbalancer/<object_id>/<action>", loadbalancers.put_action),
+    Route("DELETE", "/1.0/listeners/<object_id>", loadbalancers.delete_listener),
+    Route("PUT", "/1.0/loadbalancer/<lb_id>/certificates/<filename>", certificates.put_certificate),
+    Route("GET", "/1.0/loadbalancer/<lb_id>/certificates/<filename>", certificates.get_certificate),
+    Route("DELETE", "/1.0/loadbalancer/<lb_id>/certificates/<filename>", certificates.delete_certificate),
+    Route("PUT", "/1.0/certificate", certificates.put_own_certificate),
+    Route("PUT", "/1.0/config", configuration.put_config),
+    Route("POST", "/1.0/plug/vip/<vip>", plug.post_plug_vip),
+    Route("POST", "/1.0/plug/network", plug.post_plug_network),
+    Route("GET", "/1.0/interface/<ip>", interfaces.get_interface),
+)
 
 
 def create_app(amphora: Amphora) -> Flask:

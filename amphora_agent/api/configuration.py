@@ -1,0 +1,17 @@
+"""Endpoint of the agent's own configuration."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from amphora_agent.operations import configuration
+from amphora_agent.operations.amphora import Amphora
+
+
+def put_config(amphora: Amphora) -> ResponseReturnValue:
+    """PUT config: the whole file."""
+    configuration.replace(amphora, request.get_data())
+    return {"message": "OK"}, HTTPStatus.ACCEPTED

@@ -1,0 +1,39 @@
+"""Ids and file names from the URL, checked at the edge."""
+
+from __future__ import annotations
+
+from amphora_agent.core.ids import AmphoraId, LoadBalancerId, PemName, is_id, is_pem_name
+from amphora_agent.errors import InvalidRequest
+
+
+def loadbalancer_id(text: str) -> LoadBalancerId:
+    """Return `text` as a load balancer id.
+
+    Raises:
+        InvalidRequest: it can be none.
+    """
+    if not is_id(text):
+        raise InvalidRequest("Invalid request", "the load balancer id is not made of 1 to 64 letters, digits, '_', '-'")
+    return LoadBalancerId(text)
+
+
+def amphora_id(text: str) -> AmphoraId:
+    """Return `text` as an amphora id.
+
+    Raises:
+        InvalidRequest: it can be none.
+    """
+    if not is_id(text):
+        raise InvalidRequest("Invalid request", "the amphora id is not made of 1 to 64 letters, digits, '_', '-'")
+    return AmphoraId(text)
+
+
+def pem_name(text: str) -> PemName:
+    """Return `text` as the name of a certificate file.
+
+    Raises:
+        InvalidRequest: with the contract's words.
+    """
+    if not is_pem_name(text):
+        raise InvalidRequest("Filename has wrong format")
+    return PemName(text)

@@ -1,0 +1,146 @@
+"""gunicorn, set up as the agent needs it: one threaded worker behind mutual TLS, a companion process beside it."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from datetime import timedelta
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.http.message import Request
+from gunicorn.http.wsgi import Response
+
+from amphora_agent.api.tls import ServerContext
+from amphora_agent.core.settings import Settings
+from amphora_agent.host.companion import Companion
+
+LOG = logging.getLogger(__name__)
+
+THREADS = 8
+CONNECTIONS = 1000
+GRACEFUL_TIMEOUT = 50
+
+
+class RootLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
+    """Send gunicorn's lines through the agent's own logging."""
+
+    def setup(self, cfg: Config) -> None:
+        """Take gunicorn's handlers away; everything propagates to the root logger."""
+        del cfg
+        for logger in (self.error_log, self.access_log):
+            logger.handlers.clear()
+            logger.propagate = True
+            logger.setLevel(logging.NOTSET)
+
+    def reopen_files(self) -> None:
+        """Nothing to reopen: log rotation is journald's and rsyslog's."""
+
+    def access(self, resp: Response, req: Request, environ: dict[str, object], request_time: timedelta) -> None:
+        """Log one line per request: who asked for what, the status and the milliseconds."""
+        self.access_log.info(
+            "%s %s %s status=%s ms=%.1f",
+            environ.get("REMOTE_ADDR"),
+            req.method,
+            req.path,
+            str(resp.status).split(" ", 1)[0],
+            request_time.total_seconds() * 1000,
+        )
+
+
+class AgentArbiter(Arbiter):  # type: ignore[misc]
+    """The parent of the worker; it also keeps a companion process running, if it was given one."""
+
+    def __init__(self, app: BaseApplication, companion: Companion | None) -> None:
+        self._companion = companion
+        super().__init__(app)
+
+    def manage_workers(self) -> None:
+        """Look after the worker, about once a second, and after the companion."""
+        super().manage_workers()
+        if self._companion is not None:
+            self._companion.keep_running()
+
+    def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
+        """Stop the companion with the rest."""
+        if self._companion is not None:
+            self._companion.stop()
+        super().stop(graceful)
+
+    def handle_usr2(self) -> None:
+        """Ignore what would make gunicorn start a second agent."""
+        LOG.info("ignored SIGUSR2")
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """The HTTPS server of one agent.
+
+    Args:
+        settings: address, port and TLS files.
+        create_app: called once, before the worker is forked, so that both share the memory.
+        on_worker_start: called in the worker, before its first request.
+        companion: process to keep running beside the worker.
+
+    Raises:
+        HostFailure: the TLS files cannot be used, or clients could not be verified.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        create_app: Callable[[], Flask],
+        on_worker_start: Callable[[], None],
+        companion: Companion | None,
+    ) -> None:
+        self._settings = settings
+        self._create_app = create_app
+        self._on_worker_start = on_worker_start
+        self._companion = companion
+        self._context = ServerContext(settings)
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set gunicorn's options; none is read from files, arguments or the environment."""
+        settings = self._settings
+        host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+        options: dict[str, object] = {
+            "bind": f"{host}:{settings.bind_port}",
+            "workers": 1,
+            "threads": THREADS,
+            "worker_class": "amphora_agent.api.worker.RequestWorker",
+            "worker_connections": CONNECTIONS,
+            "preload_app": True,
+            "timeout": settings.agent_request_read_timeout,
+            "graceful_timeout": GRACEFUL_TIMEOUT,
+            "keepalive": 75,
+            "certfile": settings.agent_server_cert,
+            "ca_certs": settings.agent_server_ca,
+            "cert_reqs": ssl.CERT_REQUIRED,
+            "ssl_context": self._ssl_context,
+            "logger_class": RootLogger,
+            "accesslog": "-",
+            "post_worker_init": self._post_worker_init,
+            "worker_tmp_dir": "/dev/shm",  # noqa: S108 - gunicorn's own liveness file, unlinked at once
+            "proc_name": "amphora-agent",
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Return the WSGI application."""
+        return self._create_app()
+
+    def run(self) -> None:
+        """Serve until a signal ends it."""
+        AgentArbiter(self, self._companion).run()
+
+    def _ssl_context(self, _: Config, __: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        return self._context.current()
+
+    def _post_worker_init(self, _: object) -> None:
+        self._on_worker_start()

@@ -1,0 +1,96 @@
+"""amphora-agent: the HTTPS API, and the heartbeat process unless a unit of its own runs it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+from flask import Flask
+
+from amphora_agent import log
+from amphora_agent.api.app import create_app
+from amphora_agent.api.server import Server
+from amphora_agent.core.paths import paths_of
+from amphora_agent.core.settings import Settings, SupervisorKind
+from amphora_agent.errors import AgentError
+from amphora_agent.host.children import DirectSupervisor
+from amphora_agent.host.companion import Companion
+from amphora_agent.host.settings_file import SettingsFile
+from amphora_agent.host.supervisor import Supervisor
+from amphora_agent.host.systemd import SystemdSupervisor, is_booted
+from amphora_agent.operations import startup
+from amphora_agent.operations.amphora import Amphora
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = Path("/etc/octavia/amphora-agent.conf")
+EXIT_CANNOT_START = 1
+
+
+def main() -> int:
+    """Run the agent until a signal ends it; return the exit code."""
+    arguments = _parse_arguments(sys.argv[1:])
+    log.configure(debug=False, facility=None, identifier="amphora-agent")
+    try:
+        settings_file = SettingsFile(arguments.config_file)
+        settings = settings_file.current()
+        facility = settings.administrative_log_facility if settings.use_syslog else None
+        log.configure(debug=settings.debug, facility=facility, identifier="amphora-agent")
+        serve(settings_file, settings, with_heartbeat=not arguments.no_heartbeat)
+    except AgentError as error:
+        LOG.critical("cannot start the agent: %s: %s", error, error.detail)
+        return EXIT_CANNOT_START
+    return 0
+
+
+def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bool) -> None:
+    """Put the agent together and serve.
+
+    Raises:
+        AgentError: it cannot start; nothing listens.
+    """
+    paths = paths_of(settings)
+    supervisor, adopt = _supervisor(settings)
+    amphora = Amphora(settings_file=settings_file, started=settings, paths=paths, supervisor=supervisor)
+
+    def load() -> Flask:
+        return create_app(amphora)
+
+    def on_worker_start() -> None:
+        startup.prepare(amphora)
+        threading.Thread(target=startup.restore, args=(amphora, adopt), name="restore", daemon=True).start()
+
+    companion = Companion(_heartbeat_command(settings_file.path)) if with_heartbeat else None
+    Server(settings, load, on_worker_start, companion).run()
+
+
+def _supervisor(settings: Settings) -> tuple[Supervisor, startup.Adopt | None]:
+    kind = settings.supervisor
+    if kind is SupervisorKind.SYSTEMD or (kind is SupervisorKind.AUTO and is_booted()):
+        return SystemdSupervisor(), None
+    direct = DirectSupervisor(paths_of(settings).agent / "units")
+    return direct, direct.adopt
+
+
+def _heartbeat_command(config_file: Path) -> tuple[str, ...]:
+    beside = Path(sys.argv[0]).with_name("amphora-heartbeat")
+    command = str(beside) if beside.exists() else shutil.which("amphora-heartbeat") or "amphora-heartbeat"
+    return (command, "--config-file", str(config_file))
+
+
+def _parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="amphora-agent", description="Serve the amphora's API.", allow_abbrev=False)
+    parser.add_argument("--config-file", type=Path, default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
+    parser.add_argument("--no-heartbeat", action="store_true", help="a unit of its own sends the heartbeats")
+    arguments, ignored = parser.parse_known_args(argv)
+    if ignored:
+        sys.stderr.write(f"<4>ignored options of older agents: {' '.join(ignored)}\n")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""The direct supervisor: keeps units running where pid 1 is not systemd. Its processes outlive the agent.
+
+Decision: each unit has a record on disk (what to run, whether it is wanted) and a pid file with the process's start
+time, so a restarted agent adopts what still runs and starts again what does not. A watcher thread restarts a crashed
+unit with a doubling pause; it never gives up, since a load balancer without HAProxy is worth nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from amphora_agent.core.units import Unit
+from amphora_agent.errors import HostFailure
+from amphora_agent.host.files import make_directory, read_optional, remove, write_atomic
+from amphora_agent.host.procfs import process_start_time
+
+LOG = logging.getLogger(__name__)
+
+WATCH_INTERVAL = 0.5
+STOP_TIMEOUT = 20.0
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 10.0
+SETTLED_AFTER = 20.0
+LOG_TAIL = 4096
+LOG_LIMIT = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Backoff:
+    """When a unit last started, and how long to wait before the next try."""
+
+    started: float
+    pause: float = FIRST_PAUSE
+
+
+class DirectSupervisor:
+    """Implements the `Supervisor` port with child processes.
+
+    Args:
+        directory: where records and pid files live, usually `base/agent/units`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.RLock()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._backoff: dict[str, _Backoff] = {}
+
+    def adopt(self) -> None:
+        """Start what is wanted and does not run, and watch everything from now on. Call once per process."""
+        threading.Thread(target=self._watch, name="unit-watcher", daemon=True).start()
+
+    def enable(self, unit: Unit) -> None:
+        """Record the unit; it is started at the next agent start if it ran before."""
+        with self._lock:
+            make_directory(self._directory, 0o700)
+            self._record(unit, wanted=self._is_wanted(unit.name))
+
+    def disable(self, unit: Unit) -> None:
+        """Drop the record."""
+        with self._lock:
+            remove(self._record_path(unit.name))
+            remove(self._pid_path(unit.name))
+            self._backoff.pop(unit.name, None)
+
+    def start(self, unit: Unit) -> None:
+        """Start the unit unless it runs."""
+        with self._lock:
+            make_directory(self._directory, 0o700)
+            self._record(unit, wanted=True)
+            self._backoff.pop(unit.name, None)
+            if self._running(unit.name) is None:
+                self._spawn(unit)
+
+    def reload(self, unit: Unit) -> None:
+        """Send SIGUSR2 to HAProxy's master, SIGHUP to any other program."""
+        pid = self.main_pid(unit)
+        if pid is None:
+            raise HostFailure(f"cannot reload {unit.name}", "it is not running")
+        is_haproxy = Path(unit.argv[0]).name.startswith("haproxy")
+        os.kill(pid, signal.SIGUSR2 if is_haproxy else signal.SIGHUP)
+
+    def stop(self, unit: Unit) -> None:
+        """Terminate the unit's main process, then whatever is left of its process group."""
+        with self._lock:
+            if self._record_path(unit.name).exists():
+                self._record(unit, wanted=False)
+            pid = self._running(unit.name)
+            if pid is not None:
+                self._signal(pid, signal.SIGTERM)
+                if not self._wait_gone(unit.name, STOP_TIMEOUT):
+                    LOG.warning("killing a unit that does not stop unit=%s pid=%d", unit.name, pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                if not self._wait_gone(unit.name, STOP_TIMEOUT):
+                    raise HostFailure(f"cannot stop {unit.name}", f"pid {pid} survives SIGKILL")
+            remove(self._pid_path(unit.name))
+
+    def main_pid(self, unit: Unit) -> int | None:
+        """Return the pid while the process we started still is the one we started."""
+        return self._running(unit.name)
+
+    def log_tail(self, unit: Unit) -> str:
+        """Return the end of the unit's output file."""
+        with contextlib.suppress(OSError), unit.log.open("rb") as file:
+            file.seek(max(0, unit.log.stat().st_size - LOG_TAIL))
+            return file.read().decode("utf-8", "replace")
+        return ""
+
+    def _watch(self) -> None:
+        while True:
+            for path in sorted(self._directory.glob("*.json")):
+                with contextlib.suppress(HostFailure), self._lock:
+                    self._keep_running(path)
+            time.sleep(WATCH_INTERVAL)
+
+    def _keep_running(self, path: Path) -> None:
+        unit, wanted = _read_record(path)
+        if unit is None or not wanted or self._running(unit.name) is not None:
+            return
+        now = time.monotonic()
+        backoff = self._backoff.get(unit.name)
+        if backoff is not None:
+            lived = now - backoff.started
+            if lived < backoff.pause:
+                return
+            pause = FIRST_PAUSE if lived > SETTLED_AFTER else min(backoff.pause * 2, LONGEST_PAUSE)
+            self._backoff[unit.name] = _Backoff(now, pause)
+            LOG.warning("restarting a unit that ended unit=%s next_pause=%.1f", unit.name, pause)
+        self._spawn(unit)
+
+    def _spawn(self, unit: Unit) -> None:
+        survivor = _find_process(unit)
+        if survivor is not None:
+            self._write_pid(unit.name, survivor)
+            LOG.info("adopted unit=%s pid=%d", unit.name, survivor)
+            return
+        argv = ("nsenter", f"--net={unit.netns}", "--", *unit.argv)
+        _bound_log(unit.log)
+        try:
+            with unit.log.open("ab") as log:
+                child = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+        except OSError as error:
+            raise HostFailure(f"cannot start {unit.name}", str(error)) from error
+        self._children[unit.name] = child
+        self._backoff.setdefault(unit.name, _Backoff(time.monotonic()))
+        self._write_pid(unit.name, child.pid)
+        LOG.info("started unit=%s pid=%d", unit.name, child.pid)
+
+    def _write_pid(self, name: str, pid: int) -> None:
+        write_atomic(self._pid_path(name), f"{pid} {process_start_time(pid)}\n".encode(), 0o644)
+
+    def _running(self, name: str) -> int | None:
+        child = self._children.get(name)
+        if child is not None and child.poll() is not None:
+            del self._children[name]
+        fields = (read_optional(self._pid_path(name)) or b"").split()
+        if len(fields) != 2 or not fields[0].isdigit():
+            return None
+        pid = int(fields[0])
+        return pid if str(process_start_time(pid)).encode() == fields[1] else None
+
+    def _wait_gone(self, name: str, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while self._running(name) is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    @staticmethod
+    def _signal(pid: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def _is_wanted(self, name: str) -> bool:
+        return _read_record(self._record_path(name))[1]
+
+    def _record(self, unit: Unit, *, wanted: bool) -> None:
+        record = {"argv": unit.argv, "netns": str(unit.netns), "log": str(unit.log), "wanted": wanted}
+        data = json.dumps(record).encode()
+        if read_optional(self._record_path(unit.name)) != data:
+            write_atomic(self._record_path(unit.name), data)
+
+    def _record_path(self, name: str) -> Path:
+        return self._directory / f"{name}.json"
+
+    def _pid_path(self, name: str) -> Path:
+        return self._directory / f"{name}.pid"
+
+
+def _read_record(path: Path) -> tuple[Unit | None, bool]:
+    try:
+        record = json.loads(read_optional(path) or b"{}")
+        unit = Unit(
+            name=path.name.removesuffix(".json"),
+            argv=tuple(str(part) for part in record["argv"]),
+            netns=Path(record["netns"]),
+            log=Path(record["log"]),
+        )
+        return unit, record["wanted"] is True
+    except (ValueError, KeyError, TypeError):
+        return None, False
+
+
+def _find_process(unit: Unit) -> int | None:
+    """Return a process that already runs the unit: one whose pid the agent could not write down before it died.
+
+    HAProxy's master adds options to its command line at each reload and its workers share it, so the command line
+    has to contain the unit's, and of several the one whose parent is none of them counts.
+    """
+    import psutil  # noqa: PLC0415 - 4 MB that only a start needs
+
+    found: dict[int, int] = {}
+    for process in psutil.process_iter(["pid", "ppid", "cmdline", "status"]):
+        facts = process.info
+        if facts["status"] != psutil.STATUS_ZOMBIE and _runs(unit, facts["cmdline"] or []):
+            found[facts["pid"]] = facts["ppid"]
+    return next((pid for pid, parent in found.items() if parent not in found), None)
+
+
+def _runs(unit: Unit, command_line: list[str]) -> bool:
+    return command_line[:1] == [unit.argv[0]] and set(unit.argv) <= set(command_line)
+
+
+def _bound_log(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > LOG_LIMIT:
+            path.replace(path.with_suffix(".log.1"))

@@ -1,0 +1,38 @@
+"""The installed HAProxy binary: which version it is."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+
+from amphora_agent.core.haproxy_version import Version, parse_version
+from amphora_agent.errors import HostFailure
+from amphora_agent.host.commands import check
+
+
+def installed_version(command: str) -> Version:
+    """Return the version of the binary, which is not necessarily the running process's.
+
+    Args:
+        command: path or name of the binary.
+
+    Raises:
+        HostFailure: it does not run, or prints no version.
+    """
+    path = shutil.which(command)
+    if path is None:
+        raise HostFailure(f"cannot run {command}", "no such program")
+    stat = Path(path).stat()
+    return _version(path, (stat.st_ino, stat.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=4)
+def _version(command: str, identity: tuple[int, int]) -> Version:
+    """Ask the binary once; an upgrade changes its identity."""
+    del identity
+    output = check([command, "-v"], timeout=10.0)
+    version = parse_version(output)
+    if version is None:
+        raise HostFailure(f"cannot read the version of {command}", output[:200])
+    return version

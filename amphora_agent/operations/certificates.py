@@ -1,0 +1,79 @@
+"""Certificates: the tenants' files as opaque bytes, and the agent's own, checked before it replaces the old one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+from amphora_agent.core.ids import LoadBalancerId, PemName
+from amphora_agent.errors import InvalidRequest, NotFound
+from amphora_agent.host import files
+from amphora_agent.operations.amphora import Amphora
+
+LOG = logging.getLogger(__name__)
+
+DIRECTORY_MODE = 0o700
+
+
+def store(amphora: Amphora, lb_id: LoadBalancerId, name: PemName, body: bytes) -> None:
+    """Store one file of a load balancer, which need not exist yet; the bytes are not looked at."""
+    with amphora.mutation:
+        files.make_directory(amphora.paths.cert_dir(lb_id), DIRECTORY_MODE)
+        files.write_atomic(amphora.paths.cert(lb_id, name), body)
+        LOG.info("stored a certificate file lb=%s file=%s bytes=%d", lb_id, name, len(body))
+
+
+def read(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> bytes:
+    """Return one file.
+
+    Raises:
+        NotFound: there is none.
+    """
+    data = files.read_optional(amphora.paths.cert(lb_id, name))
+    if data is None:
+        raise NotFound("Certificate Not Found", f"No certificate with filename: {name}")
+    return data
+
+
+def delete(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> None:
+    """Remove one file, if it is there. HAProxy keeps what it has loaded until the next change."""
+    with amphora.mutation:
+        files.remove(amphora.paths.cert(lb_id, name))
+        LOG.info("removed a certificate file lb=%s file=%s", lb_id, name)
+
+
+def replace_own(amphora: Amphora, body: bytes) -> None:
+    """Replace the agent's own certificate and key; the next TLS connection is served with them.
+
+    Raises:
+        InvalidRequest: no certificate, no unencrypted private key, or the two do not belong together.
+    """
+    check_pair(body)
+    with amphora.mutation:
+        files.write_atomic(amphora.paths.agent_cert, body)
+        LOG.info("replaced the agent's certificate")
+
+
+def check_pair(pem: bytes) -> None:
+    """Check that one of the certificates belongs to the private key; any order, intermediates allowed.
+
+    Raises:
+        InvalidRequest: says what is missing, never what was sent.
+    """
+    from cryptography import x509  # noqa: PLC0415 - 17 MB that only a rotation needs
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key  # noqa: PLC0415
+
+    try:
+        certificates = x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise InvalidRequest("cannot use the certificate", "the body holds no readable PEM certificate") from error
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest("cannot use the certificate", "the body holds no readable, plain private key") from error
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    # TLS shows the first certificate of the file, so that one must be the key's.
+    if certificates[0].public_key().public_bytes(*spki) != key.public_key().public_bytes(*spki):
+        raise InvalidRequest("cannot use the certificate", "the first certificate does not belong to the private key")
+    if certificates[0].not_valid_after_utc < dt.datetime.now(dt.UTC):
+        LOG.warning("the agent's new certificate has expired at=%s", certificates[0].not_valid_after_utc)

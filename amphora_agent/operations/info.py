@@ -1,0 +1,121 @@
+"""What the amphora says of itself. Takes no lock and never fails for one odd load balancer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amphora_agent.core import haproxy_config
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.errors import HostFailure
+from amphora_agent.host import files, haproxy_binary, machine, netlink, packages
+from amphora_agent.operations import loadbalancers
+from amphora_agent.operations.amphora import Amphora
+
+API_VERSION = "1.0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """Versions of the amphora's programs; empty where a program is not installed, except HAProxy's."""
+
+    hostname: str
+    haproxy_version: str
+    api_version: str
+    keepalived_version: str
+    ipvsadm_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """Versions and the facts of this moment, in the contract's units."""
+
+    versions: Versions
+    networks: dict[str, dict[str, int]]
+    haproxy_count: int
+    lvs_listener_process_count: int
+    cpu: machine.Cpu
+    memory: dict[str, int]
+    disk: machine.Disk
+    load: list[str]
+    active_tuned_profiles: str
+    listeners: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listener as `GET listeners` shows it."""
+
+    status: str
+    uuid: str
+    type: str
+
+
+def versions(amphora: Amphora) -> Versions:
+    """Return the versions; HAProxy's is that of the binary we start.
+
+    Raises:
+        HostFailure: HAProxy's binary does not run.
+    """
+    installed = packages.versions()
+    return Versions(
+        hostname=machine.hostname(),
+        haproxy_version=str(haproxy_binary.installed_version(amphora.started.haproxy_cmd)),
+        api_version=API_VERSION,
+        keepalived_version=installed.get("keepalived", ""),
+        ipvsadm_version=installed.get("ipvsadm", ""),
+    )
+
+
+def details(amphora: Amphora) -> Details:
+    """Return everything the contract wants in `details`."""
+    meminfo = machine.memory()
+    lb_ids = loadbalancers.loadbalancer_ids(amphora)
+    return Details(
+        versions=versions(amphora),
+        networks=_networks(amphora),
+        haproxy_count=sum(loadbalancers.is_running(amphora, lb_id) for lb_id in lb_ids),
+        lvs_listener_process_count=0,
+        cpu=machine.cpu(),
+        memory={
+            key: meminfo.get(name, 0)
+            for key, name in (
+                ("total", "MemTotal"),
+                ("free", "MemFree"),
+                ("buffers", "Buffers"),
+                ("cached", "Cached"),
+                ("swap_used", "SwapCached"),
+                ("shared", "Shmem"),
+                ("slab", "Slab"),
+            )
+        },
+        disk=machine.disk(),
+        load=machine.load(),
+        active_tuned_profiles=machine.active_tuned_profiles(),
+        listeners=sorted(listener.uuid for listener in listeners(amphora)),
+    )
+
+
+def listeners(amphora: Amphora) -> tuple[Listener, ...]:
+    """Return every listener of every load balancer that can be read."""
+    found: list[Listener] = []
+    for lb_id in loadbalancers.loadbalancer_ids(amphora):
+        found.extend(_haproxy_listeners(amphora, lb_id))
+    return tuple(found)
+
+
+def _haproxy_listeners(amphora: Amphora, lb_id: LoadBalancerId) -> list[Listener]:
+    data = files.read_optional(amphora.paths.haproxy_config(lb_id)) or b""
+    config = haproxy_config.parse(data.decode("utf-8", "replace"))
+    return [
+        Listener("ACTIVE", frontend.id, "TERMINATED_HTTPS" if frontend.is_terminated_https else frontend.mode.upper())
+        for frontend in haproxy_config.frontends(config)
+        if frontend.mode is not None
+    ]
+
+
+def _networks(amphora: Amphora) -> dict[str, dict[str, int]]:
+    try:
+        counters = netlink.link_counters(amphora.paths.netns)
+    except HostFailure:
+        return {}
+    return {name: {"network_tx": link.tx_bytes, "network_rx": link.rx_bytes} for name, link in counters.items()}

@@ -1,0 +1,304 @@
+"""HAProxy load balancers: store a configuration, make the running HAProxy follow it, delete all of it.
+
+Order of every change: validate, make durable, then touch the running process; what is on disk is always the truth.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import assert_never
+
+from amphora_agent.core import haproxy_config, haproxy_process
+from amphora_agent.core.haproxy_change import (
+    Ability,
+    Applied,
+    Decision,
+    Nothing,
+    Reload,
+    Start,
+    Stored,
+    Worker,
+    applied_from_json,
+    applied_to_json,
+    decide,
+)
+from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
+from amphora_agent.core.settings import Topology
+from amphora_agent.core.units import Unit
+from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
+from amphora_agent.host import commands, files, haproxy_binary, haproxy_master, haproxy_socket, netns
+from amphora_agent.operations import interfaces
+from amphora_agent.operations.amphora import Amphora
+
+LOG = logging.getLogger(__name__)
+
+CHECK_TIMEOUT = 55.0
+STATE_TIMEOUT = 5.0
+
+
+class Action(StrEnum):
+    """What may be done to a load balancer as a whole."""
+
+    START = "start"
+    STOP = "stop"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """How an action ended; `started` when HAProxy was not running before a reload or start."""
+
+    started: bool
+    reason: str
+
+
+def stored_config(amphora: Amphora, lb_id: LoadBalancerId) -> bytes:
+    """Return the stored configuration.
+
+    Raises:
+        NotFound: there is no such load balancer.
+    """
+    data = files.read_optional(amphora.paths.haproxy_config(lb_id)) if is_id(lb_id) else None
+    if data is None:
+        raise NotFound("Loadbalancer Not Found", f"No loadbalancer with UUID: {lb_id}")
+    return data
+
+
+def loadbalancer_ids(amphora: Amphora) -> tuple[LoadBalancerId, ...]:
+    """Return every load balancer with a stored configuration, sorted."""
+    found = (path.parent.name for path in amphora.paths.base.glob("*/haproxy.cfg"))
+    return tuple(LoadBalancerId(name) for name in sorted(found) if is_id(name))
+
+
+def upload(amphora: Amphora, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: bytes) -> None:
+    """Validate a configuration with HAProxy itself and store it; the running process is not touched.
+
+    A rejected one is kept as `haproxy.cfg.new-failed`, and the one before it stays in force.
+
+    Raises:
+        InvalidRequest: not UTF-8, or HAProxy rejects it (its words in the detail).
+        HostFailure: the disk or HAProxy's binary failed; nothing changed.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("Invalid request", f"the configuration is not UTF-8: {error.reason}") from error
+    with amphora.mutation:
+        settings, paths = amphora.started, amphora.paths
+        version = haproxy_binary.installed_version(settings.haproxy_cmd)
+        config = haproxy_config.rewrite_for(text, version).encode()
+        files.make_directory(paths.loadbalancer(lb_id))
+        files.make_directory(paths.loadbalancer_agent(lb_id), 0o700)
+        candidate = paths.haproxy_config(lb_id).with_name("haproxy.cfg.new")
+        peer = haproxy_config.peer_name(amphora_id)
+        _write_companions(amphora, lb_id, peer)
+        if files.read_optional(paths.haproxy_config(lb_id)) != config or not _is_applied(amphora, lb_id):
+            files.write_atomic(candidate, config)
+            _check(amphora, lb_id, candidate, peer)
+            files.rename_durable(candidate, paths.haproxy_config(lb_id))
+        amphora.supervisor.enable(_unit(amphora, lb_id, peer))
+        LOG.info("stored a configuration lb=%s bytes=%d", lb_id, len(config))
+
+
+def perform(amphora: Amphora, lb_id: LoadBalancerId, action: Action) -> Performed:
+    """Start, stop or reload; a reload of what does not run is a start, a start of what runs a reload.
+
+    Returns once HAProxy is ready, or gone.
+
+    Raises:
+        NotFound: no such load balancer.
+        HostFailure: HAProxy's own words in the detail; after a failed reload the old worker serves on.
+    """
+    with amphora.mutation:
+        config = stored_config(amphora, lb_id)
+        unit = _unit(amphora, lb_id, _stored_peer(amphora, lb_id))
+        if action is Action.STOP:
+            amphora.supervisor.stop(unit)
+            files.remove(amphora.paths.applied(lb_id))
+            LOG.info("stopped haproxy lb=%s", lb_id)
+            return Performed(started=False, reason="asked to stop")
+        text = config.decode("utf-8", "replace")
+        performed = _follow(amphora, lb_id, unit, text)
+        if amphora.topology is Topology.SINGLE:
+            interfaces.advertise(amphora, haproxy_config.vips(haproxy_config.parse(text)))
+        return performed
+
+
+def delete(amphora: Amphora, lb_id: LoadBalancerId) -> None:
+    """Stop HAProxy and remove everything of the load balancer; one that is not there is fine.
+
+    Raises:
+        HostFailure: it could not be stopped; nothing was removed.
+    """
+    paths = amphora.paths
+    with amphora.mutation:
+        if not paths.haproxy_config(lb_id).exists() and not paths.loadbalancer(lb_id).exists():
+            return
+        unit = _unit(amphora, lb_id, _stored_peer(amphora, lb_id))
+        amphora.supervisor.stop(unit)
+        amphora.supervisor.disable(unit)
+        for path in (
+            paths.stats_socket(lb_id),
+            paths.cert_dir(lb_id),
+            paths.loadbalancer_agent(lb_id),
+            paths.loadbalancer(lb_id),
+        ):
+            files.remove(path)
+        LOG.info("deleted lb=%s", lb_id)
+
+
+def is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
+    """Tell whether the load balancer's HAProxy runs."""
+    return amphora.supervisor.main_pid(_unit(amphora, lb_id, "")) is not None
+
+
+def _follow(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, text: str) -> Performed:
+    """Decide how the running HAProxy gets to the stored files, do it, and record what it then runs."""
+    paths = amphora.paths
+    stored = Stored(config=text, digests=dict(_digests(text)))
+    is_alive = amphora.supervisor.main_pid(unit) is not None
+    running = haproxy_master.current_worker(paths.admin_socket(lb_id)) if is_alive else None
+    applied = applied_from_json(files.read_optional(paths.applied(lb_id)) or b"")
+    decision: Decision = decide(applied, stored, running, Ability())
+    if isinstance(decision, Start) and is_alive:
+        decision = Reload("HAProxy runs but does not answer")
+    match decision:
+        case Nothing():
+            LOG.info("left haproxy alone lb=%s reason=%s", lb_id, decision.reason)
+            return Performed(started=False, reason=decision.reason)
+        case Start():
+            worker = _start(amphora, lb_id, unit)
+        case Reload():
+            worker = _reload(amphora, lb_id, unit)
+        case _:
+            assert_never(decision)
+    record = Applied(config=text, digests=stored.digests, worker=worker)
+    files.write_atomic(paths.applied(lb_id), applied_to_json(record))
+    verb = "started" if isinstance(decision, Start) else "reloaded"
+    LOG.info("%s haproxy lb=%s worker=%d reason=%s", verb, lb_id, worker.pid, decision.reason)
+    return Performed(started=isinstance(decision, Start), reason=decision.reason)
+
+
+def _start(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit) -> Worker:
+    netns.ensure(amphora.paths.netns)
+    files.remove(amphora.paths.servers_state(lb_id))
+    try:
+        amphora.supervisor.start(unit)
+        return haproxy_master.await_worker(amphora.paths.admin_socket(lb_id), lambda: _is_alive(amphora, unit))
+    except HostFailure as error:
+        raise HostFailure("Error starting haproxy", _words(amphora, unit, error)) from error
+
+
+def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit) -> Worker:
+    paths = amphora.paths
+    _save_servers_state(amphora, lb_id)
+    try:
+        before = haproxy_master.processes(paths.master_socket(lb_id))
+        if before is None:
+            raise HostFailure("cannot reload HAProxy", "its master does not answer")
+        amphora.supervisor.reload(unit)
+        return haproxy_master.await_reload(
+            paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(amphora, unit)
+        )
+    except HostFailure as error:
+        raise HostFailure("Error reloading haproxy", _words(amphora, unit, error)) from error
+
+
+def _is_alive(amphora: Amphora, unit: Unit) -> bool:
+    return amphora.supervisor.main_pid(unit) is not None
+
+
+def _words(amphora: Amphora, unit: Unit, error: HostFailure) -> str:
+    """Return why it failed: ours first, then HAProxy's own last words."""
+    words = haproxy_process.last_words(amphora.supervisor.log_tail(unit))
+    return f"{error}: {error.detail}\n{words}".strip()
+
+
+def _save_servers_state(amphora: Amphora, lb_id: LoadBalancerId) -> None:
+    """Keep member states over a reload; without an answer the old file stays, and a reload goes on."""
+    try:
+        state = haproxy_socket.query(amphora.paths.admin_socket(lb_id), "show servers state", STATE_TIMEOUT)
+        files.write_atomic(amphora.paths.servers_state(lb_id), state.rstrip(b"\n") + b"\n")
+    except HostFailure as error:
+        LOG.warning("cannot save the servers' state lb=%s: %s %s", lb_id, error, error.detail)
+
+
+def _check(amphora: Amphora, lb_id: LoadBalancerId, candidate: Path, peer: str) -> None:
+    names_group = amphora.paths.user_group.exists()
+    config_files = haproxy_process.config_files(amphora.paths, lb_id, candidate, image_names_group=names_group)
+    argv = haproxy_process.check_argv(amphora.started.haproxy_cmd, config_files, peer)
+    done = commands.run(argv, timeout=CHECK_TIMEOUT)
+    if done.code != 0:
+        files.rename_durable(candidate, candidate.with_name("haproxy.cfg.new-failed"))
+        raise InvalidRequest("Invalid request", done.output)
+
+
+def _write_companions(amphora: Amphora, lb_id: LoadBalancerId, peer: str) -> None:
+    """Write our second HAProxy file and the template unit's environment, where they differ."""
+    paths, settings = amphora.paths, amphora.started
+    names_group = paths.user_group.exists()
+    own = haproxy_process.agent_config(paths, lb_id, settings, None if names_group else _worker_group())
+    config_files = haproxy_process.config_files(
+        paths, lb_id, paths.haproxy_config(lb_id), image_names_group=names_group
+    )
+    environment = haproxy_process.environment(paths, lb_id, settings.haproxy_cmd, config_files, peer)
+    for path, text in ((paths.haproxy_agent_config(lb_id), own), (paths.haproxy_environment(lb_id), environment)):
+        if files.read_optional(path) != text.encode():
+            files.write_atomic(path, text.encode())
+
+
+def _worker_group() -> str:
+    """Return the group workers run in: Debian's name where it exists, Red Hat's otherwise."""
+    try:
+        return grp.getgrnam("nogroup").gr_name
+    except KeyError:
+        return "haproxy"
+
+
+def _unit(amphora: Amphora, lb_id: LoadBalancerId, peer: str) -> Unit:
+    paths = amphora.paths
+    config_files = haproxy_process.config_files(
+        paths, lb_id, paths.haproxy_config(lb_id), image_names_group=paths.user_group.exists()
+    )
+    return haproxy_process.haproxy_unit(paths, lb_id, amphora.started.haproxy_cmd, config_files, peer)
+
+
+def _stored_peer(amphora: Amphora, lb_id: LoadBalancerId) -> str:
+    """Return the peer name of the last upload, or the one that follows from our own id where there was none."""
+    data = files.read_optional(amphora.paths.haproxy_environment(lb_id)) or b""
+    peer = haproxy_process.environment_peer(data.decode("utf-8", "replace"))
+    return peer or haproxy_config.peer_name(AmphoraId(amphora.started.amphora_id or ""))
+
+
+def _is_applied(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
+    """Tell whether the stored text and every file it names are what HAProxy accepted last."""
+    applied = applied_from_json(files.read_optional(amphora.paths.applied(lb_id)) or b"")
+    stored = files.read_optional(amphora.paths.haproxy_config(lb_id))
+    if applied is None or stored is None:
+        return False
+    return applied.config.encode() == stored and applied.digests == dict(_digests(applied.config))
+
+
+def _digests(text: str) -> Iterator[tuple[str, str]]:
+    """Yield path and SHA-256 of every file the configuration names, through its crt-lists too; missing ones not."""
+    config = haproxy_config.parse(text)
+    pending = sorted(haproxy_config.referenced_files(config))
+    lists = haproxy_config.crt_lists(config)
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        data = files.read_optional(Path(name))
+        if data is None:
+            continue
+        yield name, hashlib.sha256(data).hexdigest()
+        if name in lists:
+            pending.extend(haproxy_config.crt_list_files(data.decode("utf-8", "replace")))
