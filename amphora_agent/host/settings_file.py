@@ -24,6 +24,7 @@ class SettingsFile:
         self.path = path
         self._identity = self._identify()
         self._settings = self._read()
+        self._trouble = ""
 
     def current(self) -> Settings:
         """Return the file's settings, or the last good ones while the file is missing or broken (logged once)."""
@@ -32,9 +33,13 @@ class SettingsFile:
             if identity != self._identity:
                 self._identity = identity
                 self._settings = self._read()
+                self._trouble = ""
                 LOG.info("read the configuration again file=%s", self.path)
         except AgentError as error:
-            LOG.error("kept the previous configuration file=%s: %s %s", self.path, error, error.detail)
+            trouble = f"{error}: {error.detail}"
+            if trouble != self._trouble:
+                LOG.error("kept the previous configuration file=%s: %s", self.path, trouble)
+            self._trouble = trouble
         return self._settings
 
     def _identify(self) -> Identity:

@@ -1,0 +1,76 @@
+"""amphora-heartbeat: send heartbeats until a signal ends it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+
+from amphora_agent import log
+from amphora_agent.errors import AgentError
+from amphora_agent.heartbeat.loop import Heartbeat, run
+from amphora_agent.host.notify import notify
+from amphora_agent.host.procfs import process_start_time
+from amphora_agent.host.settings_file import SettingsFile
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = Path("/etc/octavia/amphora-agent.conf")
+EXIT_CANNOT_START = 1
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    path = _parse_arguments(sys.argv[1:])
+    log.configure(debug=False, facility=None, identifier="amphora-heartbeat")
+    try:
+        settings_file = SettingsFile(path)
+        settings = settings_file.current()
+    except AgentError as error:
+        LOG.error("%s: %s", error, error.detail)
+        return EXIT_CANNOT_START
+    facility = settings.administrative_log_facility if settings.use_syslog else None
+    log.configure(debug=settings.debug, facility=facility, identifier="amphora-heartbeat")
+    termination = Termination()
+    heartbeat = Heartbeat(settings_file, started=process_start_time(os.getpid()) or 0)
+    LOG.info("heartbeats begin amphora=%s interval=%d s", settings.amphora_id, settings.heartbeat_interval)
+    run(heartbeat, settings_file, termination.wait, int.from_bytes(os.urandom(2), "big") / 0x10000)
+    notify("STOPPING=1")
+    heartbeat.close()
+    LOG.info("heartbeats end")
+    return 0
+
+
+class Termination:
+    """The wish to end, as something to wait for: a signal that arrives at any time ends a wait at once."""
+
+    def __init__(self) -> None:
+        self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._read, select.POLLIN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: None)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for that many seconds; true at once when the process is to end."""
+        return bool(self._poll.poll(max(0.0, seconds) * 1000))
+
+
+def _parse_arguments(arguments: list[str]) -> Path:
+    parser = argparse.ArgumentParser(description="Send heartbeats to the controllers.")
+    parser.add_argument("--config-file", type=Path, default=DEFAULT_CONFIG, help="configuration file of the agent")
+    known, ignored = parser.parse_known_args(arguments)
+    if ignored:
+        LOG.debug("ignored options %s", ignored)
+    return Path(known.config_file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

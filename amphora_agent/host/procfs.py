@@ -1,0 +1,81 @@
+"""What /proc says of a process. Never signals one, never raises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROC = Path("/proc")
+COMM_LENGTH = 15
+PID_LENGTH = 10
+
+_AFTER_COMM_STATE = 0
+_DEAD = (b"Z", b"X")
+_AFTER_COMM_START = 19
+
+
+def is_running(pid_file: Path, executable_name: str) -> bool:
+    """Tell whether the process named in the first line of `pid_file` lives and is the named program.
+
+    A missing, empty or garbled file, a zombie, and a pid that another program has meanwhile: all are not running.
+
+    Args:
+        pid_file: written by the program itself.
+        executable_name: file name of the program, without directory.
+    """
+    pid = read_pid(pid_file)
+    return pid is not None and is_program(pid, executable_name)
+
+
+def read_pid(pid_file: Path) -> int | None:
+    """Return the pid in the first line of a file, None when there is none."""
+    try:
+        with pid_file.open("rb") as file:
+            text = file.readline(PID_LENGTH * 2).strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() and len(text) <= PID_LENGTH and int(text) > 0 else None
+
+
+def is_program(pid: int, executable_name: str) -> bool:
+    """Tell whether a living process runs the named program.
+
+    The name is compared with the kernel's (the first 15 bytes; a program may change it) and with the file that
+    runs (readable for the process's owner only; a replaced one is called `... (deleted)`).
+    """
+    stat = _stat(pid)
+    if stat is None:
+        return False
+    comm, fields = stat
+    if fields[_AFTER_COMM_STATE] in _DEAD:
+        return False
+    if comm == executable_name.encode()[:COMM_LENGTH]:
+        return True
+    try:
+        executable = (PROC / str(pid) / "exe").readlink()
+    except OSError:
+        return False
+    return executable.name.removesuffix(" (deleted)") == executable_name
+
+
+def process_start_time(pid: int) -> int | None:
+    """Return when the process started, in clock ticks since boot; with the pid it names the process for good.
+
+    None when there is no such process, or only its zombie. Source: proc_pid_stat(5), fields 3 and 22.
+    """
+    stat = _stat(pid)
+    if stat is None or stat[1][_AFTER_COMM_STATE] in _DEAD:
+        return None
+    return int(stat[1][_AFTER_COMM_START])
+
+
+def _stat(pid: int) -> tuple[bytes, list[bytes]] | None:
+    """Return the process's name and the fields after it; the name may hold blanks and brackets."""
+    try:
+        data = (PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    before, _, after = data.rpartition(b")")
+    fields = after.split()
+    if len(fields) <= _AFTER_COMM_START or not fields[_AFTER_COMM_START].isdigit():
+        return None
+    return before.partition(b"(")[2], fields

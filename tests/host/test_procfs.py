@@ -1,0 +1,92 @@
+"""Whether a pid file tells the truth, for real processes and for every kind of stale file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from amphora_agent.host.procfs import is_running, process_start_time, read_pid
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """Return a program of our own with a long name that contains what confuses readers of /proc/<pid>/stat."""
+    path = tmp_path / "a (long) name) of a program"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", path)
+    return path
+
+
+@pytest.fixture
+def process(program: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([str(program), "60"]) as started:
+        yield started
+        started.kill()
+
+
+@pytest.fixture
+def pid_file(tmp_path: Path, process: subprocess.Popen[bytes]) -> Path:
+    path = tmp_path / "pid"
+    path.write_text(f"{process.pid}\n99999999\nmore\n")
+    return path
+
+
+def test_a_living_program_runs(pid_file: Path, program: Path) -> None:
+    assert is_running(pid_file, program.name)
+    assert not is_running(pid_file, "haproxy")
+
+
+def test_a_replaced_program_still_runs(pid_file: Path, program: Path) -> None:
+    program.unlink()
+    assert is_running(pid_file, program.name)
+
+
+def test_a_dead_program_does_not_run(pid_file: Path, program: Path, process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    deadline = time.monotonic() + 5
+    while "Z" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2]:
+        assert time.monotonic() < deadline
+    assert not is_running(pid_file, program.name), "a zombie is no running program"
+    process.wait()
+    assert not is_running(pid_file, program.name)
+    assert process_start_time(process.pid) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"\n1\n", b"x", b"-1", b"0", b"1.0", b"9" * 500, b"\xff\x00", b"\xd9\xa3", b"1 2"]
+)
+def test_a_garbled_file_names_nobody(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "pid"
+    path.write_bytes(content)
+    assert read_pid(path) is None
+    assert not is_running(path, "haproxy")
+
+
+def test_a_file_that_cannot_be_read_names_nobody(tmp_path: Path) -> None:
+    assert read_pid(tmp_path / "absent") is None
+    assert read_pid(tmp_path) is None
+
+
+@given(content=st.binary(max_size=40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_content_is_taken(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "pid"
+    path.write_bytes(content)
+    pid = read_pid(path)
+    assert pid is None or pid > 0
+
+
+def test_start_times_order_processes(process: subprocess.Popen[bytes]) -> None:
+    own = process_start_time(os.getpid())
+    later = process_start_time(process.pid)
+    assert own is not None
+    assert later is not None
+    assert own <= later
+    assert process_start_time(0) is None

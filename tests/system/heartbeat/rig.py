@@ -1,0 +1,207 @@
+"""One amphora's heartbeat side on loopback, for tests: base directory, real HAProxy, real heartbeat process, receiver.
+
+Each `Rig` owns a directory below /tmp (short, since UNIX socket paths are), its ports and its processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from amphora_agent.core.haproxy_process import parse_processes
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.paths import Paths, paths_of
+from amphora_agent.core.settings import Settings
+from amphora_agent.errors import HostFailure
+from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.procfs import process_start_time
+from tests.heartbeat_receiver import HeartbeatReceiver
+
+AMPHORA_ID = "000000a1-0000-4000-8000-0000000000a1"
+LB_ID = LoadBalancerId("25744ac1-3e34-55a2-8441-e585e4cba268")
+KEY = "insecure"
+DEFAULTS = """
+defaults
+    timeout connect 1s
+    timeout client 60s
+    timeout server 60s
+    mode tcp
+"""
+
+Result = TypeVar("Result")
+
+
+def until(find: Callable[[], Result | None], *, seconds: float = 15.0) -> Result:
+    """Return the first true result; TimeoutError when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = find()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise TimeoutError
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def open_receiver(key: str = KEY, port: int = 0) -> HeartbeatReceiver:
+    """Return a receiver on a port of 127.0.0.1."""
+    door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    door.bind(("127.0.0.1", port))
+    return HeartbeatReceiver(door, key)
+
+
+def port_of(receiver: HeartbeatReceiver) -> int:
+    """Return where a receiver listens."""
+    return int(receiver.socket.getsockname()[1])
+
+
+class Rig:
+    """A context manager; everything it started is ended and removed with it."""
+
+    def __init__(self) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="hb-", dir="/tmp"))  # short paths for sockets
+        self.paths: Paths = paths_of(Settings(base_path=str(self.base), base_cert_dir=str(self.base / "certs")))
+        self.config_file = self.base / "agent.conf"
+        self.log = self.base / "heartbeat.log"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            end(process)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def configure(self, destinations: Sequence[str], **options: str) -> None:
+        """Write the agent's configuration; `options` replace or (empty) leave out the defaults."""
+        values = {"heartbeat_interval": "1", "heartbeat_key": KEY, "amphora_id": AMPHORA_ID, **options}
+        lines = [
+            "[haproxy_amphora]",
+            f"base_path = {self.base}",
+            f"base_cert_dir = {self.base}/certs",
+            "[health_manager]",
+            f"controller_ip_port_list = {', '.join(destinations)}",
+            *(f"{key} = {values[key]}" for key in ("heartbeat_interval", "heartbeat_key") if values[key]),
+            "[amphora_agent]",
+            *([f"amphora_id = {values['amphora_id']}"] if values["amphora_id"] else []),
+        ]
+        new = self.config_file.with_suffix(".new")
+        new.write_text("\n".join(lines) + "\n")
+        new.replace(self.config_file)
+
+    def spawn(self, argv: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a process that ends with the rig; its output goes to the rig's log."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, **(environment or {})})
+        self._processes.append(process)
+        return process
+
+    def start_heartbeat(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start the heartbeat process."""
+        argv = (sys.executable, "-m", "amphora_agent.cmd.heartbeat", "--config-file", str(self.config_file))
+        return self.spawn(argv, environment)
+
+    def logged(self) -> str:
+        """Return what every process printed so far."""
+        return self.log.read_text()
+
+    def start_haproxy(self, body: str, lb_id: LoadBalancerId = LB_ID, *, has_master: bool = True) -> Haproxy:
+        """Start HAProxy with the controller's kind of stats socket and wait until it answers."""
+        paths = self.paths
+        for directory in (paths.loadbalancer(lb_id), paths.loadbalancer_agent(lb_id)):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.store(body, lb_id)
+        master = ["-S", f"{paths.master_socket(lb_id)},mode,600"] if has_master else []
+        files = ["-f", str(paths.haproxy_config(lb_id)), "-p", str(paths.haproxy_pid(lb_id))]
+        haproxy = Haproxy(self, lb_id, self.spawn(["haproxy", "-Ws", *master, *files]))
+        until(haproxy.answers)
+        self.record(body, lb_id, haproxy.worker() if has_master else 0)
+        return haproxy
+
+    def store(self, body: str, lb_id: LoadBalancerId = LB_ID) -> None:
+        """Write the stored configuration."""
+        top = f"global\n    stats socket {self.paths.stats_socket(lb_id)} mode 0666 level user\n    maxconn 200\n"
+        self.paths.haproxy_config(lb_id).write_text(top + DEFAULTS + body)
+
+    def record(self, body: str, lb_id: LoadBalancerId, pid: int) -> None:
+        """Write the record of the applied configuration."""
+        worker = {"pid": pid, "started": process_start_time(pid) or 0}
+        document = {"config": body, "digests": {}, "worker": worker}
+        self.paths.applied(lb_id).write_text(json.dumps(document))
+
+
+class Haproxy:
+    """One running HAProxy of a rig."""
+
+    def __init__(self, rig: Rig, lb_id: LoadBalancerId, process: subprocess.Popen[bytes]) -> None:
+        self._rig, self._lb_id, self.process = rig, lb_id, process
+
+    def answers(self) -> bool:
+        """Tell whether the stats socket answers."""
+        with contextlib.suppress(HostFailure):
+            has_pid = self._rig.paths.haproxy_pid(self._lb_id).exists()
+            return has_pid and query(self._rig.paths.stats_socket(self._lb_id), "show info", 1.0) != b""
+        return False
+
+    def workers(self) -> tuple[int, ...]:
+        """Return the workers' pids, the current one first; waits while the master executes itself anew."""
+        return until(self._workers)
+
+    def _workers(self) -> tuple[int, ...]:
+        try:
+            answer = query(self._rig.paths.master_socket(self._lb_id), "show proc", 2.0)
+        except HostFailure:
+            return ()
+        processes = parse_processes(answer.decode())
+        return tuple(w.pid for w in (*processes.workers, *processes.old_workers)) if processes else ()
+
+    def worker(self) -> int:
+        """Return the current worker's pid."""
+        return self.workers()[0]
+
+    def reload(self, body: str) -> None:
+        """Store another configuration, reload, wait for the new worker and record it."""
+        before = self.worker()
+        self._rig.store(body, self._lb_id)
+        self.process.send_signal(signal.SIGUSR2)
+        until(lambda: self.worker() != before)
+        until(self.answers)
+        self._rig.record(body, self._lb_id, self.worker())
+
+    def kill(self) -> None:
+        """Kill master and workers."""
+        for pid in (self.process.pid, *self.workers()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+
+
+def end(process: subprocess.Popen[bytes]) -> int:
+    """End a process, whatever state it is in, and return its exit code."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+    try:
+        return process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait(5)
