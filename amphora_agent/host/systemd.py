@@ -1,0 +1,136 @@
+"""The supervisor where pid 1 is systemd: every call is one `systemctl` with a deadline. Writes no unit files.
+
+Decision: units are instances of shipped templates, so nothing ever needs a daemon-reload: `enable --no-reload` makes
+the symbolic link that the next boot follows, and systemd loads an instance by itself when it is started. The price is
+that `systemctl list-dependencies` shows a new instance only after the next reload or boot.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from amphora_agent.core.units import Unit
+from amphora_agent.errors import HostFailure
+from amphora_agent.host import commands
+
+LOG = logging.getLogger(__name__)
+
+RUNTIME_DIRECTORY = Path("/run/systemd/system")
+BOOT_LINKS = Path("/etc/systemd/system/multi-user.target.wants")
+
+QUERY_TIMEOUT = 10.0
+# The controller waits 60 s; HAProxy may take 25 s to start with a large memory.
+START_TIMEOUT = 50.0
+# The units kill what has not ended 15 s after SIGTERM.
+STOP_TIMEOUT = 40.0
+LOG_LINES = "20"
+_ALREADY = "Job is already running"
+_UNKNOWN = ("does not exist", "not found", "not loaded")
+
+
+def is_booted() -> bool:
+    """Tell whether systemd is this machine's service manager. Source: sd_booted(3)."""
+    return RUNTIME_DIRECTORY.is_dir()
+
+
+class SystemdSupervisor:
+    """Implements the `Supervisor` port with systemctl(1)."""
+
+    def enable(self, unit: Unit) -> None:
+        """Have the unit started at boot; nothing is asked of systemd when it is already."""
+        if not (BOOT_LINKS / unit.name).exists():
+            _systemctl("enable", unit.name, "--no-reload", "--quiet", timeout=QUERY_TIMEOUT)
+
+    def disable(self, unit: Unit) -> None:
+        """Remove the boot link and forget a failed state; an unknown unit is fine."""
+        _tolerant("disable", unit.name, "--no-reload", "--quiet")
+        _tolerant("reset-failed", unit.name)
+
+    def start(self, unit: Unit) -> None:
+        """Start the unit unless it runs, and wait until it says it is ready.
+
+        A unit that failed before starts with a clean slate: no limit and no pause is left over.
+
+        Raises:
+            HostFailure: it ended at once, or was not ready in time; systemd goes on trying.
+        """
+        _tolerant("reset-failed", unit.name)
+        _systemctl("start", unit.name, timeout=START_TIMEOUT)
+
+    def reload(self, unit: Unit) -> None:
+        """Ask the running unit to read its configuration again; returns before it has.
+
+        Raises:
+            HostFailure: also when it does not run: the detail then says `is not active, cannot reload`.
+        """
+        _systemctl("reload", unit.name, timeout=START_TIMEOUT)
+
+    def stop(self, unit: Unit) -> None:
+        """Stop the unit and wait until every process of it is gone."""
+        _systemctl("stop", unit.name, timeout=STOP_TIMEOUT)
+
+    def main_pid(self, unit: Unit) -> int | None:
+        """Return the unit's main process, ready or not yet; None while there is none, as between two restarts."""
+        text = commands.check(("systemctl", "show", "--property=MainPID,ActiveState", unit.name), timeout=QUERY_TIMEOUT)
+        fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        pid = fields.get("MainPID", "0")
+        is_over = fields.get("ActiveState") in {"inactive", "failed"}
+        return int(pid) if pid.isdigit() and pid != "0" and not is_over else None
+
+    def log_tail(self, unit: Unit) -> str:
+        """Return the unit's last lines in the journal."""
+        argv = ("journalctl", "--unit", unit.name, "--lines", LOG_LINES, "--output", "cat", "--no-pager", "--quiet")
+        try:
+            return commands.check(argv, timeout=QUERY_TIMEOUT)
+        except HostFailure as error:
+            LOG.debug("cannot read the journal unit=%s: %s", unit.name, error.detail)
+            return ""
+
+
+def make_namespace(path: Path) -> None:
+    """Have systemd run `ip netns add`, for an agent in a mount namespace of its own.
+
+    What such an agent mounts, no other unit would see; its unit forbids mount(2) for that reason.
+
+    Args:
+        path: in the directory of iproute2, and no namespace yet; a plain file there is removed.
+
+    Raises:
+        HostFailure: systemd could not run it.
+    """
+    argv = ("systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--", "ip", "netns", "add", path.name)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise HostFailure(f"cannot remove {path}", error.strerror or str(error)) from error
+    commands.check(argv, timeout=QUERY_TIMEOUT)
+
+
+def outliving(description: str) -> tuple[str, ...]:
+    """Return what to put before a command so that its processes are no part of the caller's unit.
+
+    Without it a daemon dies when the unit that started it is restarted. The command runs as before, in the caller's
+    namespaces; only its control group is another one. Nothing where systemd does not run.
+
+    Args:
+        description: what systemctl shows for the scope.
+
+    Source: systemd-run(1), `--scope`.
+    """
+    return (
+        ("systemd-run", "--scope", "--quiet", "--collect", f"--description={description}", "--") if is_booted() else ()
+    )
+
+
+def _systemctl(verb: str, unit: str, *options: str, timeout: float) -> None:
+    done = commands.run(("systemctl", verb, *options, unit), timeout=timeout)
+    if done.code != 0 and _ALREADY not in done.output:
+        raise HostFailure(f"cannot {verb} {unit}", done.output.strip() or f"systemctl ended with {done.code}")
+
+
+def _tolerant(verb: str, unit: str, *options: str) -> None:
+    """Run a verb for which an unknown unit is none of our business."""
+    done = commands.run(("systemctl", verb, *options, unit), timeout=QUERY_TIMEOUT)
+    if done.code != 0 and not any(words in done.output for words in _UNKNOWN):
+        LOG.warning("cannot %s unit=%s: %s", verb, unit, done.output.strip())

@@ -1,0 +1,143 @@
+"""A load balancer on a machine, made the way a controller makes one, and tenants' traffic through it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+from tests.amphora import LB_ID, SAMPLES
+from tests.container.machine import AMPHORA_ID, Machine
+from tests.namespaces import Namespace
+from tests.scenario import MEMBER_ADDRESSES, MEMBER_MAC, MEMBER_PORT, VIP, VIP_MAC, request_sample
+from tests.web_server import WebServer, get
+
+UNIT = f"amphora-haproxy@{LB_ID}.service"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancer:
+    """What `samples/haproxy/01-http-basic.cfg` describes, running: one VIP, one listener, two members."""
+
+    machine: Machine
+    clients: Namespace
+    members: Namespace
+
+    def plug(self, name: str) -> None:
+        """Send one of the samples of plug requests."""
+        call = request_sample(name)
+        reply = self.machine.request("POST", f"/1.0/{call['path']}", document=call["body"])
+        assert reply.status == 202, (reply, self.machine.journal("--unit=amphora-agent")[-4000:])
+
+    def apply(self, config: str) -> None:
+        """Upload a configuration and reload, as the controller does for every change."""
+        apply(self.machine, config)
+
+    def answers(self, address: str = VIP) -> bool:
+        """Tell whether a client gets an answer from a member through the VIP."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return get(self.clients, address, 80, timeout=0.5).startswith("web")
+        return False
+
+    def seconds_until_answer(self, since: float, address: str = VIP, *, limit: float = 30.0) -> float:
+        """Poll the VIP and return when it answered, in seconds after the monotonic time `since`."""
+        self.machine.wait_for(lambda: self.answers(address), limit, f"an answer from {address}")
+        return time.monotonic() - since
+
+
+def apply(machine: Machine, config: str) -> None:
+    """Upload a configuration and reload."""
+    for path, body in ((f"{AMPHORA_ID}/{LB_ID}/haproxy", config), (f"{LB_ID}/reload", None)):
+        reply = machine.request("PUT", f"/1.0/loadbalancer/{path}", body)
+        assert reply.status == 202, (reply, machine.journal("--unit=amphora-agent")[-4000:])
+
+
+def basic_config() -> str:
+    """Return the sample with the fewest features."""
+    return (SAMPLES / "haproxy/01-http-basic.cfg").read_text()
+
+
+@contextlib.contextmanager
+def load_balancer(machine: Machine, before_apply: Callable[[Machine], None] | None = None) -> Iterator[LoadBalancer]:
+    """Plug NICs and web servers into a booted machine and make the load balancer through the API.
+
+    `before_apply` is called when the NICs are plugged and no listener exists: VRRP is set up then.
+    """
+    clients, members = machine.network("vip"), machine.network("mem")
+    machine.add_nic(VIP_MAC, clients, "10.10.0.1/24", "10.10.0.7/24")
+    machine.add_nic(MEMBER_MAC, members, "10.20.0.1/24")
+    # The servers' addresses are there even while the machine, and so the cable, is not.
+    members.ip(*(f"address add {address}/32 dev lo" for address in MEMBER_ADDRESSES))
+    with contextlib.ExitStack() as stack:
+        for number, address in enumerate(MEMBER_ADDRESSES, start=1):
+            stack.enter_context(WebServer(members, address, MEMBER_PORT, f"web{number}"))
+        balancer = LoadBalancer(machine=machine, clients=clients, members=members)
+        balancer.plug("plug-vip")
+        balancer.plug("plug-network")
+        if before_apply is not None:
+            before_apply(machine)
+        balancer.apply(basic_config())
+        balancer.seconds_until_answer(time.monotonic())
+        yield balancer
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Clients that ask the VIP without a pause while the block runs: some anew each time, one on one connection.
+
+    `answers` counts who answered, `failures` says what went wrong; nothing may.
+    """
+
+    balancer: LoadBalancer
+    clients: int = 2
+    answers: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        workers = [self._ask_anew] * self.clients + [self._ask_on_one_connection]
+        self._threads = [threading.Thread(target=worker, daemon=True) for worker in workers]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _ask_anew(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.answers[get(self.balancer.clients, VIP, 80)] += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(f"{time.monotonic():.3f} new connection: {error!r}")
+            self._over.wait(0.005)
+
+    def _ask_on_one_connection(self) -> None:
+        connection = http.client.HTTPConnection(VIP, 80, timeout=5)
+        with contextlib.closing(connection), self.balancer.clients.connect(VIP, 80) as plain:
+            connection.sock = plain
+            while not self._over.is_set():
+                try:
+                    connection.request("GET", "/")
+                    self.answers[connection.getresponse().read().decode() + " kept"] += 1
+                except (OSError, http.client.HTTPException) as error:
+                    self.failures.append(f"{time.monotonic():.3f} kept connection: {error!r}")
+                    return
+                self._over.wait(0.005)
+
+
+def process_identities(machine: Machine, name: str) -> dict[int, int]:
+    """Return pid -> start time in clock ticks of every process of that name on the machine."""
+    found = {}
+    for pid in machine.try_exec(["pgrep", "--exact", name]).stdout.split():
+        text = machine.exec(["cat", f"/proc/{pid}/stat"])
+        found[int(pid)] = int(text.rpartition(")")[2].split()[19])
+    return found
