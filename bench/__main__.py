@@ -1,0 +1,81 @@
+"""Measure the existing agent and ours in one run: `python -m bench [SECTION ...]`. See README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+import traceback
+
+from bench import budgets, sections
+from bench.contestants import Contestant, our_agent, their_agent
+from tests.compat import install
+
+EXISTING = Contestant(
+    "existing", lambda: str(install.install() / "bin" / "python"), ("octavia", "pyroute2"), their_agent
+)
+OURS = Contestant("ours", lambda: sys.executable, ("amphora-agent",), our_agent)
+QUICK_PSS_MEGABYTES = 60.0
+QUICK_START_CPU_SECONDS = 0.6
+
+
+def main() -> int:
+    """Run the sections that are asked for, print the table; the exit code tells whether a budget was missed."""
+    arguments = _parse_arguments()
+    if arguments.quick:
+        return quick()
+    contestants = [c for c in (EXISTING, OURS) if arguments.only in (None, c.name)]
+    samples: dict[str, dict[str, list[float]]] = {EXISTING.name: {}, OURS.name: {}}
+    failed = False
+    for name in arguments.sections or [name for name in sections.SECTIONS if name not in sections.ON_REQUEST]:
+        for contestant in contestants * arguments.rounds:
+            began = time.monotonic()
+            try:
+                measured = sections.SECTIONS[name](contestant)
+            except Exception:  # noqa: BLE001  one section's failure must not hide the others' figures
+                traceback.print_exc()
+                failed, measured = True, {}
+            for figure, value in measured.items():
+                samples[contestant.name].setdefault(figure, []).append(value)
+            print(f"{name:8} {contestant.name:8} {time.monotonic() - began:6.1f} s  {measured}", flush=True)
+    theirs, ours = (
+        {figure: statistics.median(values) for figure, values in samples[name].items()}
+        for name in (EXISTING.name, OURS.name)
+    )
+    print()
+    print("\n".join(budgets.table(theirs, ours)))
+    missed = budgets.missed(theirs, ours)
+    print(f"\n{len(missed)} budgets missed" + "".join(f"\n- {label}" for label in missed))
+    return 1 if failed or missed else 0
+
+
+def quick() -> int:
+    """Check our own memory and start against fixed limits; seconds, for every run of the tests.
+
+    The start is measured in CPU time, which a busy machine hardly changes.
+    """
+    start = sections.start(OURS)["start cpu"]
+    pss = sections.memory(OURS)["memory pss"]
+    kept = start <= QUICK_START_CPU_SECONDS and pss <= QUICK_PSS_MEGABYTES
+    limit = QUICK_START_CPU_SECONDS * 1000
+    print(f"start: {start * 1000:.0f} ms of CPU time until the first answer (at most {limit:.0f})")
+    print(f"memory: {pss:.1f} MB PSS after {sections.CALLS} calls (at most {QUICK_PSS_MEGABYTES:.0f})")
+    return 0 if kept else 1
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure the existing agent and ours side by side.")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"some of: {', '.join(sections.SECTIONS)}")
+    parser.add_argument("--rounds", type=int, default=1, help="measure each section so often, agents in turn; p50")
+    parser.add_argument("--only", choices=(EXISTING.name, OURS.name), help="measure one of the two")
+    parser.add_argument("--quick", action="store_true", help="only our memory and start time against fixed limits")
+    arguments = parser.parse_args()
+    unknown = set(arguments.sections) - set(sections.SECTIONS)
+    if unknown:
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

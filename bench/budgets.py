@@ -1,0 +1,134 @@
+"""What is promised of each figure, and the table that says whether it was kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Figures = Mapping[str, float]
+MILLI = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """One line of the table.
+
+    Args:
+        figure: its name among the measured ones.
+        label: what the reader sees.
+        unit: `ms` for figures in seconds, else printed as it is.
+        ratio: at most this share of the existing agent's figure.
+        limit: at most this much, whatever the existing agent needs.
+        least: at least this much.
+    """
+
+    figure: str
+    label: str
+    unit: str = ""
+    ratio: float | None = None
+    limit: float | None = None
+    least: float | None = None
+
+    def verdict(self, theirs: float | None, ours: float | None) -> str:
+        """Return `met`, `MISSED` or, when nothing can be said, an empty text."""
+        if ours is None or (self.ratio, self.limit, self.least) == (None, None, None):
+            return ""
+        kept = []
+        if self.ratio is not None and theirs is not None:
+            kept.append(ours <= theirs * self.ratio)
+        if self.limit is not None:
+            kept.append(ours <= self.limit)
+        if self.least is not None:
+            kept.append(ours >= self.least)
+        return "" if not kept else "met" if all(kept) else "MISSED"
+
+    @property
+    def promise(self) -> str:
+        """The budget in words."""
+        parts = []
+        if self.ratio is not None:
+            parts.append(f"1/{round(1 / self.ratio)}")
+        if self.limit is not None:
+            parts.append(f"<= {show(self.limit, self.unit)}")
+        if self.least is not None:
+            parts.append(f">= {show(self.least, self.unit)}")
+        return ", ".join(parts)
+
+
+BUDGETS = (
+    Budget(figure="memory pss", label="memory of all agent processes after 200 calls, PSS", unit="MB", ratio=1 / 3),
+    Budget(figure="memory rss", label="the same, RSS", unit="MB", ratio=1 / 3),
+    Budget(figure="memory processes", label="agent processes"),
+    Budget(figure="start", label="start to first answer over mutual TLS", unit="ms", ratio=1 / 2),
+    Budget(figure="start cpu", label="CPU time until then, at least", unit="ms"),
+    Budget(figure="size packages", label="installed packages", limit=22),
+    Budget(figure="size", label="their size without bytecode", unit="MB", limit=40),
+    Budget(figure="details p50", label="GET details p50, kept connection", unit="ms", ratio=1 / 6),
+    Budget(
+        figure="details p95 loaded", label="GET details p95, 16 clients, 1,000 members applied", unit="ms", ratio=1 / 4
+    ),
+    Budget(figure="silent none", label="GET / alone", unit="ms"),
+    Budget(figure="silent 1", label="GET / beside 1 silent client", unit="ms", limit=0.1),
+    Budget(figure="silent 200", label="GET / beside 200 silent clients", unit="ms", limit=0.1),
+    Budget(figure="plug vip", label="plug VIP, IPv4", unit="ms", ratio=1 / 8, limit=0.25),
+    Budget(figure="apply 2", label="apply one member change among 2", unit="ms", ratio=1 / 4),
+    Budget(figure="apply 100", label="apply one member change among 100", unit="ms", ratio=1 / 4),
+    Budget(figure="apply 1000", label="apply one member change among 1,000", unit="ms", ratio=1 / 3),
+    Budget(figure="apply 10000", label="apply one member change among 10,000", unit="ms", limit=0.6),
+    Budget(figure="churn processes", label="HAProxy processes after 50 changes under 750 connections", limit=3),
+    Budget(figure="churn rss before", label="their RSS before", unit="MB"),
+    Budget(figure="churn rss", label="their RSS after", unit="MB"),
+    Budget(figure="churn rss growth", label="their growth", unit="x", limit=1.05),
+    Budget(figure="churn broken", label="connections broken", limit=0),
+    Budget(figure="cpu per heartbeat", label="CPU per heartbeat, 1,000 members", unit="ms", ratio=1 / 5),
+    Budget(figure="heartbeat members", label="largest load balancer whose heartbeat arrives, members", least=20_000),
+    Budget(figure="heartbeat members shown", label="most members shown in a heartbeat"),
+    Budget(figure="upload growth", label="memory for an upload of 50 MB", unit="MB", limit=20),
+    Budget(figure="upload status", label="its answer"),
+)
+
+
+def table(theirs: Figures, ours: Figures) -> list[str]:
+    """Return the lines of a Markdown table of every figure that at least one agent has."""
+    lines = [
+        "| what | existing agent | ours | ratio | budget | |",
+        "|---|---:|---:|---:|---|---|",
+    ]
+    for budget in BUDGETS:
+        their, our = theirs.get(budget.figure), ours.get(budget.figure)
+        if their is None and our is None:
+            continue
+        cells = (
+            budget.label,
+            show(their, budget.unit),
+            show(our, budget.unit),
+            ratio(their, our),
+            budget.promise,
+            budget.verdict(their, our),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def missed(theirs: Figures, ours: Figures) -> list[str]:
+    """Return the labels of the budgets that were not kept."""
+    return [b.label for b in BUDGETS if b.verdict(theirs.get(b.figure), ours.get(b.figure)) == "MISSED"]
+
+
+def show(value: float | None, unit: str) -> str:
+    """Return a figure as a reader wants it."""
+    if value is None:
+        return "-"
+    if math.isinf(value):
+        return "never (10 s)"
+    number = value * MILLI if unit == "ms" else value
+    digits = 0 if number >= 100 or number == int(number) else 1 if number >= 10 else 2
+    return f"{number:,.{digits}f} {unit}".strip()
+
+
+def ratio(theirs: float | None, ours: float | None) -> str:
+    """Return how many times less ours is, as `1/n`, or how many times more."""
+    if not theirs or not ours or math.isinf(theirs) or math.isinf(ours):
+        return ""
+    return f"1/{theirs / ours:.1f}" if ours <= theirs else f"{ours / theirs:.1f}"

@@ -1,0 +1,76 @@
+"""Memory and CPU time of sets of processes, from /proc. Processes that end meanwhile count as nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+KIB = 1024
+_FIELD = re.compile(r"^(Rss|Pss):\s+(\d+) kB$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a set of processes: shared pages counted fully (rss) and by share (pss)."""
+
+    processes: int
+    rss: int
+    pss: int
+
+
+def memory(pids: Iterable[int]) -> Memory:
+    """Return the memory of these processes."""
+    count, rss, pss = 0, 0, 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = dict(_FIELD.findall(Path(f"/proc/{pid}/smaps_rollup").read_text()))
+            if fields:
+                count, rss, pss = count + 1, rss + int(fields["Rss"]) * KIB, pss + int(fields["Pss"]) * KIB
+    return Memory(count, rss, pss)
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the CPU time these processes have used so far, all threads, to the nanosecond."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with contextlib.suppress(OSError):
+                    total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+@contextlib.contextmanager
+def peak_rss(pids: Callable[[], Iterable[int]], interval: float = 0.02) -> Iterator[Callable[[], int]]:
+    """Watch the processes during the block; the value yielded returns the highest sum of RSS seen, in bytes."""
+    peak = 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.is_set():
+            peak = max(peak, memory(pids()).rss)
+            done.wait(interval)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll a condition; return whether it came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,52 @@
+"""Fixtures of the compatibility rung: Octavia's own controller classes against the running agent.
+
+With `COMPAT_AGENT=existing` in the environment the same tests run against the existing agent from PyPI instead, which
+tells a wrong test from a wrong agent. It fails where the contract asks for more than it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from bench.existing_agent import existing_agent
+from tests.amphora import RunningAmphora
+from tests.compat import install
+from tests.compat.controller import OctaviaController
+from tests.scenario import Scenario, scenario
+
+
+@contextlib.contextmanager
+def fresh_amphora(*, heartbeats: bool, started: bool = True) -> Iterator[RunningAmphora]:
+    """Yield a new amphora of topology SINGLE with the agent under test."""
+    with contextlib.ExitStack() as stack:
+        if os.environ.get("COMPAT_AGENT") == "existing":
+            yield stack.enter_context(existing_agent(started=started))
+        else:
+            yield stack.enter_context(RunningAmphora(heartbeats=heartbeats, started=started))
+
+
+@pytest.fixture(scope="session")
+def octavia(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OctaviaController]:
+    """One process with Octavia's classes; importing them takes seconds."""
+    python = install.install() / "bin" / "python"
+    with OctaviaController(python, tmp_path_factory.mktemp("octavia")) as controller:
+        yield controller
+
+
+@pytest.fixture
+def amphora() -> Iterator[RunningAmphora]:
+    """A fresh amphora without heartbeats."""
+    with fresh_amphora(heartbeats=False) as running:
+        yield running
+
+
+@pytest.fixture
+def balancer(amphora: RunningAmphora, octavia: OctaviaController) -> Iterator[Scenario]:
+    """The amphora with its networks, attached to Octavia."""
+    octavia.attach(amphora)
+    with scenario(amphora) as surroundings:
+        yield surroundings
