@@ -1,0 +1,26 @@
+"""Endpoints of UDP and SCTP listeners; their actions and deletion share the load balancers' paths."""
+
+from __future__ import annotations
+
+from flask import Response, request
+from flask.typing import ResponseReturnValue
+
+from amphora_agent.api.identity import amphora_id, listener_id
+from amphora_agent.api.loadbalancers import md5
+from amphora_agent.core.ids import ListenerId
+from amphora_agent.operations import lvs_listeners
+from amphora_agent.operations.amphora import Amphora
+
+
+def put_udp_listener(amphora: Amphora, amphora_name: str, listener_name: str) -> ResponseReturnValue:
+    """PUT listeners/<amphora>/<listener>/udp_listener: the ETag is that of the bytes received."""
+    amphora_id(amphora_name)
+    body = request.get_data()
+    lvs_listeners.upload(amphora, listener_id(listener_name), body)
+    return {"message": "OK"}, {"ETag": md5(body)}
+
+
+def get_udp_listener(amphora: Amphora, listener_name: str) -> ResponseReturnValue:
+    """GET listeners/<listener>/udp_listener."""
+    config = lvs_listeners.stored_config(amphora, ListenerId(listener_name))
+    return Response(config, content_type="text/plain; charset=UTF-8")

@@ -1,0 +1,32 @@
+"""Endpoints of VRRP."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from amphora_agent.api.loadbalancers import md5
+from amphora_agent.errors import InvalidRequest
+from amphora_agent.operations import vrrp
+from amphora_agent.operations.actions import Action
+from amphora_agent.operations.amphora import Amphora
+
+# The contract's own spelling.
+_DONE = {Action.START: "started", Action.STOP: "stoped", Action.RELOAD: "reloaded"}
+
+
+def put_upload(amphora: Amphora) -> ResponseReturnValue:
+    """PUT vrrp/upload."""
+    body = request.get_data()
+    vrrp.upload(amphora, body)
+    return {"message": "OK"}, {"ETag": md5(body)}
+
+
+def put_action(amphora: Amphora, action: str) -> ResponseReturnValue:
+    """PUT vrrp/<action>."""
+    if action.lower() not in tuple(Action):
+        raise InvalidRequest("Invalid Request", f"Unknown action: {action.lower()}")
+    done = vrrp.perform(amphora, Action(action.lower()))
+    return {"message": "OK", "details": f"keepalived {_DONE[done]}"}, HTTPStatus.ACCEPTED

@@ -1,0 +1,91 @@
+"""How keepalived is started, and what a version of it can do. Builds and parses text; starts nothing.
+
+Decision: keepalived runs in the foreground under either supervisor, so its life is the unit's life and no pid file
+has to be believed; it still writes the contract's pid files, which the heartbeat and the checks read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from amphora_agent.core.ids import ListenerId
+from amphora_agent.core.paths import Paths
+from amphora_agent.core.units import Unit
+
+KEEPALIVED = "/usr/sbin/keepalived"
+PROGRAM = "keepalived"
+
+# Source: keepalived's change log, 2.0.14: a reload restores servers whose checker was removed.
+RELOADS_WELL_SINCE = (2, 0, 14)
+
+_VERSION = re.compile(r"(?:\d+:|Keepalived v)?(\d{1,6})\.(\d{1,6})\.(\d{1,6})", re.IGNORECASE)
+_FOREGROUND = ("--dont-fork", "--log-console", "--no-syslog")
+
+
+def vrrp_unit(paths: Paths) -> Unit:
+    """Return the process that holds the VIP; the pid file of its child is ours, so that two can share a machine."""
+    return Unit(
+        name="octavia-keepalived.service",
+        argv=(
+            *(KEEPALIVED, *_FOREGROUND, "-f", str(paths.vrrp_config)),
+            *("-p", str(paths.vrrp_pid), "-r", str(paths.vrrp_child_pid)),
+        ),
+        netns=paths.netns,
+        log=paths.vrrp_log,
+    )
+
+
+def lvs_unit(paths: Paths, listener_id: ListenerId) -> Unit:
+    """Return the process that serves one UDP or SCTP listener.
+
+    Each instance has pid files of its own for its children too: the built-in ones are shared by all instances.
+    """
+    return Unit(
+        name=f"octavia-keepalivedlvs@{listener_id}.service",
+        argv=(
+            *(KEEPALIVED, *_FOREGROUND, "-f", str(paths.lvs_config(listener_id))),
+            *("-p", str(paths.lvs_pid(listener_id))),
+            *("-r", str(paths.lvs_vrrp_pid(listener_id))),
+            *("-c", str(paths.lvs_check_pid(listener_id))),
+        ),
+        netns=paths.netns,
+        log=paths.lvs_log(listener_id),
+    )
+
+
+def can_reload(version: str) -> bool:
+    """Tell whether LVS changes can be applied by SIGHUP; an unreadable version cannot.
+
+    Args:
+        version: of the package (`1:2.2.7-1+b2`) or as keepalived prints it (`Keepalived v2.2.7 (01/16,2022)`).
+    """
+    match = _VERSION.match(version)
+    return match is not None and tuple(int(part) for part in match.groups()) >= RELOADS_WELL_SINCE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a keepalived process was last given; pid and start (clock ticks since boot) name the process."""
+
+    config: str
+    pid: int
+    started: int
+
+
+def applied_to_json(applied: Applied) -> bytes:
+    """Return the record's file content."""
+    return json.dumps({"config": applied.config, "pid": applied.pid, "started": applied.started}).encode()
+
+
+def applied_from_json(data: bytes) -> Applied | None:
+    """Return the record a file holds, None when it holds none."""
+    try:
+        record = json.loads(data)
+        config, pid, started = record["config"], record["pid"], record["started"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(config, str) or type(pid) is not int or type(started) is not int:
+        return None
+    return Applied(config=config, pid=pid, started=started)

@@ -1,0 +1,20 @@
+"""Which load balancers and LVS listeners are stored here. Reads directories; the files' existence is the definition."""
+
+from __future__ import annotations
+
+from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
+from amphora_agent.core.paths import Paths
+
+
+def loadbalancer_ids(paths: Paths) -> tuple[LoadBalancerId, ...]:
+    """Return every HAProxy load balancer with a stored configuration, sorted."""
+    found = (path.parent.name for path in paths.base.glob("*/haproxy.cfg"))
+    return tuple(LoadBalancerId(name) for name in sorted(found) if is_id(name))
+
+
+def lvs_listener_ids(paths: Paths) -> tuple[ListenerId, ...]:
+    """Return every UDP and SCTP listener with a stored configuration, sorted."""
+    pattern = paths.lvs_config(ListenerId("*")).name
+    prefix, _, suffix = pattern.partition("*")
+    found = (path.name.removeprefix(prefix).removesuffix(suffix) for path in paths.lvs.glob(pattern))
+    return tuple(ListenerId(name) for name in sorted(found) if is_id(name))

@@ -1,0 +1,310 @@
+"""UDP and SCTP listeners: one keepalived each, which programs the kernel's IPVS table.
+
+Decision: a changed configuration is applied by SIGHUP, and the outcome is read back from the kernel; what keepalived
+left undone is repaired there, and only a service that is missing altogether costs a restart. So no client of another
+member, and nobody at all at an identical upload, notices a change. A keepalived before 2.0.14 is restarted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import assert_never
+
+from amphora_agent.core import keepalived_process, lvs_change, lvs_config, vrrp_script
+from amphora_agent.core.ids import ListenerId, is_id
+from amphora_agent.core.ipvs import ServiceKey
+from amphora_agent.core.keepalived_process import Applied, applied_from_json, applied_to_json
+from amphora_agent.core.lvs_status import PENDING
+from amphora_agent.core.settings import Topology
+from amphora_agent.core.sysctls import REQUIRED_SYSCTLS
+from amphora_agent.core.units import Unit
+from amphora_agent.errors import HostFailure, NotFound
+from amphora_agent.host import files, ipvs, keepalived_binary, netns
+from amphora_agent.host.procfs import is_running, process_start_time, read_pid
+from amphora_agent.operations import interfaces, vrrp
+from amphora_agent.operations.actions import Action
+from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.inventory import lvs_listener_ids
+
+LOG = logging.getLogger(__name__)
+
+START_DEADLINE = 20.0
+SETTLE_DEADLINE = 3.0
+LIFE_DEADLINE = 1.0
+POLL_INTERVAL = 0.05
+_CONFIG_MODE = 0o644
+# Readable by its owner too: the unit has no capability to read a file that its mode forbids.
+_CHECK_MODE = 0o500
+
+
+def stored_config(amphora: Amphora, listener_id: ListenerId) -> bytes:
+    """Return the stored configuration.
+
+    Raises:
+        NotFound: there is no such listener.
+    """
+    data = files.read_optional(amphora.paths.lvs_config(listener_id)) if is_id(listener_id) else None
+    if data is None:
+        raise NotFound("UDP Listener Not Found", f"No UDP listener with UUID: {listener_id}")
+    return data
+
+
+def exists(amphora: Amphora, listener_id: ListenerId) -> bool:
+    """Tell whether there is such a listener."""
+    return is_id(listener_id) and amphora.paths.lvs_config(listener_id).is_file()
+
+
+def upload(amphora: Amphora, listener_id: ListenerId, body: bytes) -> None:
+    """Store a configuration; keepalived is not touched, and an identical one changes nothing at all.
+
+    Raises:
+        HostFailure: the disk or the supervisor refused.
+    """
+    paths = amphora.paths
+    with amphora.mutation:
+        install_check(amphora)
+        files.make_directory(paths.lvs_agent(listener_id), 0o700)
+        if files.read_optional(paths.lvs_config(listener_id)) != body:
+            files.write_atomic(paths.lvs_changed(listener_id), PENDING)
+            files.write_atomic(paths.lvs_config(listener_id), body, _CONFIG_MODE)
+            LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
+        try:
+            amphora.supervisor.enable(keepalived_process.lvs_unit(paths, listener_id))
+        except HostFailure as error:
+            raise HostFailure("Error enabling octavia-keepalivedlvs service", f"{error}: {error.detail}") from error
+        if amphora.topology is Topology.ACTIVE_STANDBY:
+            vrrp.refresh_checks(amphora)
+
+
+def install_check(amphora: Amphora) -> None:
+    """Write the check of UDP members where it is missing or of another release."""
+    path = amphora.paths.udp_check
+    files.make_directory(path.parent)
+    text = vrrp_script.udp_check().encode()
+    # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
+    if not path.is_file() or path.stat().st_mode & 0o777 != _CHECK_MODE or files.read_optional(path) != text:
+        files.write_atomic(path, text, _CHECK_MODE)
+
+
+def perform(amphora: Amphora, listener_id: ListenerId, action: Action) -> None:
+    """Start, stop or reload; start and reload both end with keepalived running the stored configuration.
+
+    Raises:
+        NotFound: no such listener.
+        HostFailure: keepalived's own words in the detail.
+    """
+    with amphora.mutation:
+        text = stored_config(amphora, listener_id).decode("utf-8", "replace")
+        unit = keepalived_process.lvs_unit(amphora.paths, listener_id)
+        verb = {Action.START: "start", Action.STOP: "stop", Action.RELOAD: "restart"}[action]
+        try:
+            match action:
+                case Action.STOP:
+                    _stop(amphora, listener_id, unit)
+                    return
+                case Action.START | Action.RELOAD:
+                    _follow(amphora, listener_id, unit, text)
+                case _:
+                    assert_never(action)
+        except HostFailure as error:
+            words = f"{error}: {error.detail}\n{amphora.supervisor.log_tail(unit)}".strip()
+            raise HostFailure(f"Failed to {verb} keepalivedlvs listener {listener_id}", words) from error
+        if amphora.topology is Topology.SINGLE:
+            interfaces.advertise(amphora, lvs_config.parse(text).vips)
+
+
+def delete(amphora: Amphora, listener_id: ListenerId) -> None:
+    """Stop keepalived and remove everything of the listener; what is gone already is fine.
+
+    Raises:
+        HostFailure: it could not be stopped or disabled; its configuration is still there.
+    """
+    paths = amphora.paths
+    with amphora.mutation:
+        if not exists(amphora, listener_id):
+            return
+        unit = keepalived_process.lvs_unit(paths, listener_id)
+        try:
+            _stop(amphora, listener_id, unit)
+        except HostFailure as error:
+            raise HostFailure("Error stopping keepalivedlvs", f"{error}: {error.detail}") from error
+        try:
+            amphora.supervisor.disable(unit)
+        except HostFailure as error:
+            words = f"{error}: {error.detail}"
+            raise HostFailure(f"Error disabling octavia-keepalivedlvs-{listener_id} service", words) from error
+        files.remove(paths.lvs_config(listener_id))
+        files.remove(paths.lvs_agent(listener_id))
+        if paths.vrrp_check_script.exists():
+            vrrp.refresh_checks(amphora)
+        LOG.info("deleted listener=%s", listener_id)
+
+
+def is_alive(amphora: Amphora, listener_id: ListenerId) -> bool:
+    """Tell whether the listener's keepalived runs, by its own pid file."""
+    return is_running(amphora.paths.lvs_pid(listener_id), keepalived_process.PROGRAM)
+
+
+def status(amphora: Amphora, listener_id: ListenerId) -> str:
+    """Return ACTIVE, OFFLINE (not started, or nothing to serve) or ERROR (keepalived died)."""
+    config = lvs_config.parse(stored_config(amphora, listener_id).decode("utf-8", "replace"))
+    if not amphora.paths.lvs_pid(listener_id).exists() or not config.has_virtual_server:
+        return "OFFLINE"
+    return "ACTIVE" if is_alive(amphora, listener_id) else "ERROR"
+
+
+def reassert_settings(amphora: Amphora) -> None:
+    """Set the namespace's IPVS settings: they do not exist before the first service is made.
+
+    Without them clients stick to a member that is gone.
+    """
+    wanted = {name: value for name, value in REQUIRED_SYSCTLS.items() if name.startswith("net/ipv4/vs/")}
+
+    def write() -> None:
+        for name, value in wanted.items():
+            netns.write_sysctl(name, value)
+
+    netns.inside(amphora.paths.netns, write)
+
+
+def _follow(amphora: Amphora, listener_id: ListenerId, unit: Unit, text: str) -> None:
+    """Bring the running keepalived to the stored configuration by the gentlest means."""
+    paths = amphora.paths
+    applied = applied_from_json(files.read_optional(paths.lvs_applied(listener_id)) or b"")
+    if not is_alive(amphora, listener_id):
+        _restart(amphora, listener_id, unit, reason="not running")
+    elif applied is not None and applied == _record(amphora, listener_id, text):
+        LOG.info("left keepalived alone listener=%s reason=it has this configuration", listener_id)
+        _note_change_is_over(amphora, listener_id)
+        return
+    elif keepalived_process.can_reload(keepalived_binary.installed_version()):
+        amphora.supervisor.reload(unit)
+        LOG.info("reloaded keepalived listener=%s", listener_id)
+    else:
+        _restart(amphora, listener_id, unit, reason="this version cannot reload")
+    before = None if applied is None else lvs_config.parse(applied.config)
+    if not _settle(amphora, listener_id, lvs_config.parse(text), before):
+        _restart(amphora, listener_id, unit, reason="a service is missing")
+    reassert_settings(amphora)
+    record = _record(amphora, listener_id, text)
+    if record is None:
+        raise HostFailure("cannot run keepalived", "it ended")
+    files.write_atomic(paths.lvs_applied(listener_id), applied_to_json(record))
+    files.write_atomic(paths.lvs_changed(listener_id), _now())
+
+
+def _note_change_is_over(amphora: Amphora, listener_id: ListenerId) -> None:
+    """Forget that an upload waits to be applied: it went back to what is applied."""
+    path = amphora.paths.lvs_changed(listener_id)
+    if files.read_optional(path) == PENDING:
+        files.write_atomic(path, _now())
+
+
+def _now() -> bytes:
+    return f"{time.clock_gettime(time.CLOCK_BOOTTIME):.3f}".encode()
+
+
+def _restart(amphora: Amphora, listener_id: ListenerId, unit: Unit, *, reason: str) -> None:
+    """Start keepalived, after stopping one that runs, and wait until it has written its pid file."""
+    paths = amphora.paths
+    netns.ensure(paths.netns)
+    files.make_directory(paths.lvs_agent(listener_id), 0o700)
+    amphora.supervisor.stop(unit)
+    _remove_pid_files(amphora, listener_id)
+    amphora.supervisor.enable(unit)
+    amphora.supervisor.start(unit)
+    for _ in _until(START_DEADLINE):
+        if is_alive(amphora, listener_id):
+            LOG.info("started keepalived listener=%s reason=%s", listener_id, reason)
+            return
+        if amphora.supervisor.main_pid(unit) is None:
+            break
+    raise HostFailure("cannot start keepalived", "it wrote no pid file")
+
+
+def _settle(
+    amphora: Amphora, listener_id: ListenerId, config: lvs_config.LvsConfig, before: lvs_config.LvsConfig | None
+) -> bool:
+    """Wait until the kernel has what the file says, and repair what keepalived does not; False: a service is missing.
+
+    Where the kernel cannot be asked, a keepalived that lives on for a second is believed.
+
+    Raises:
+        HostFailure: keepalived ended.
+    """
+    others = _services_of_others(amphora, listener_id)
+    path = amphora.paths.netns
+    difference = lvs_change.Difference((), ())
+    try:
+        for _ in _until(SETTLE_DEADLINE):
+            difference = lvs_change.compare(config, before, others, ipvs.read(path))
+            if difference.is_none:
+                return True
+        if difference.steps:
+            LOG.warning("repairing IPVS listener=%s steps=%s", listener_id, difference.steps)
+            ipvs.perform(path, difference.steps)
+    except HostFailure as error:
+        if config.services:
+            LOG.warning("cannot verify IPVS listener=%s: %s: %s", listener_id, error, error.detail)
+            _await_life(amphora, listener_id)
+        return True
+    return not difference.missing_services
+
+
+def _await_life(amphora: Amphora, listener_id: ListenerId) -> None:
+    for _ in _until(LIFE_DEADLINE):
+        if not is_alive(amphora, listener_id):
+            raise HostFailure("cannot run keepalived", "it ended")
+
+
+def _stop(amphora: Amphora, listener_id: ListenerId, unit: Unit) -> None:
+    """Stop keepalived, and remove the services that one which was killed had left."""
+    amphora.supervisor.stop(unit)
+    _remove_pid_files(amphora, listener_id)
+    files.remove(amphora.paths.lvs_applied(listener_id))
+    LOG.info("stopped keepalived listener=%s", listener_id)
+    config = lvs_config.parse(stored_config(amphora, listener_id).decode("utf-8", "replace"))
+    others = _services_of_others(amphora, listener_id)
+    if not config.services or not netns.exists(amphora.paths.netns):
+        return
+    try:
+        table = ipvs.read(amphora.paths.netns)
+        left = tuple(lvs_change.RemoveService(key) for key in config.services if key in table and key not in others)
+        if left:
+            LOG.warning("removing services that keepalived had left listener=%s steps=%s", listener_id, left)
+            ipvs.perform(amphora.paths.netns, left)
+    except HostFailure as error:
+        LOG.debug("cannot look for services left in IPVS listener=%s: %s", listener_id, error.detail)
+
+
+def _remove_pid_files(amphora: Amphora, listener_id: ListenerId) -> None:
+    paths = amphora.paths
+    for path in (paths.lvs_pid(listener_id), paths.lvs_vrrp_pid(listener_id), paths.lvs_check_pid(listener_id)):
+        files.remove(path)
+
+
+def _services_of_others(amphora: Amphora, listener_id: ListenerId) -> frozenset[ServiceKey]:
+    texts = (
+        _read(amphora.paths.lvs_config(other)) for other in lvs_listener_ids(amphora.paths) if other != listener_id
+    )
+    return frozenset(key for text in texts for key in lvs_config.parse(text).services)
+
+
+def _read(path: Path) -> str:
+    return (files.read_optional(path) or b"").decode("utf-8", "replace")
+
+
+def _record(amphora: Amphora, listener_id: ListenerId, text: str) -> Applied | None:
+    pid = read_pid(amphora.paths.lvs_pid(listener_id))
+    started = process_start_time(pid) if pid is not None else None
+    return Applied(config=text, pid=pid, started=started) if pid is not None and started is not None else None
+
+
+def _until(seconds: float) -> Iterator[None]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(POLL_INTERVAL)

@@ -1,0 +1,108 @@
+"""Give the VIP away at once when HAProxy cannot be kept running, and ask for it again when it can.
+
+Decision: resigning means stopping keepalived. It says goodbye to its peer, which takes the VIP within a second; a
+failing check would take ten. The amphora sends no heartbeats meanwhile, so a lasting failure ends in its replacement,
+which is right for an amphora that cannot serve. The controller's own start and stop have the last word.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import assert_never
+
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.mastership import Memory, Verdict, judge
+from amphora_agent.core.settings import Topology
+from amphora_agent.errors import AgentError
+from amphora_agent.host import files
+from amphora_agent.host.procfs import is_program, read_pid
+from amphora_agent.operations import vrrp
+from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.inventory import loadbalancer_ids
+
+LOG = logging.getLogger(__name__)
+
+LOOK_INTERVAL = 0.25
+# Another operation may be about to change what we want to change; the next look decides anew.
+LOCK_TIMEOUT = 0.1
+
+
+def watch(amphora: Amphora) -> None:
+    """Look after the mastership from now on, in a thread of its own. Call once per process."""
+    threading.Thread(target=_watch, args=(amphora,), name="mastership", daemon=True).start()
+
+
+def _watch(amphora: Amphora) -> None:
+    memory: Memory = {}
+    trouble = ""
+    while True:
+        time.sleep(LOOK_INTERVAL)
+        try:
+            memory = look(amphora, memory, time.monotonic())
+            trouble = ""
+        except (AgentError, OSError) as error:
+            if str(error) != trouble:
+                trouble = str(error)
+                LOG.error("cannot look after the mastership: %s %s", error, getattr(error, "detail", ""))
+
+
+def look(amphora: Amphora, memory: Memory, now: float) -> Memory:
+    """Look once and act on it; return what to remember.
+
+    Args:
+        amphora: whose.
+        memory: of the previous look; empty at first.
+        now: monotonic seconds.
+
+    Raises:
+        HostFailure: keepalived cannot be stopped or started; the next look tries again.
+    """
+    if amphora.topology is not Topology.ACTIVE_STANDBY or not amphora.paths.vrrp_config.exists():
+        return {}
+    memory, verdict = judge(memory, _pids(amphora), now)
+    act = _needed(amphora, verdict)
+    if act is not None and amphora.mutation.acquire(timeout=LOCK_TIMEOUT):
+        try:
+            act(amphora)
+        finally:
+            amphora.mutation.release()
+    return memory
+
+
+def _needed(amphora: Amphora, verdict: Verdict) -> Callable[[Amphora], None] | None:
+    """Return what the verdict asks for and is not done yet; a stop that failed is tried again."""
+    match verdict:
+        case Verdict.UNFIT:
+            return _resign if vrrp.is_alive(amphora) else None
+        case Verdict.FIT:
+            return _return if amphora.paths.vrrp_resigned.exists() else None
+        case Verdict.UNCLEAR:
+            return None
+        case _:
+            assert_never(verdict)
+
+
+def _pids(amphora: Amphora) -> dict[LoadBalancerId, int | None]:
+    """Return the master of each HAProxy that is wanted; None where there is none."""
+    paths, program = amphora.paths, Path(amphora.started.haproxy_cmd).name
+    wanted = (lb_id for lb_id in loadbalancer_ids(paths) if not paths.stopped(lb_id).exists())
+    pids = {lb_id: read_pid(paths.haproxy_pid(lb_id)) for lb_id in wanted}
+    return {lb_id: pid if pid is not None and is_program(pid, program) else None for lb_id, pid in pids.items()}
+
+
+def _resign(amphora: Amphora) -> None:
+    files.make_directory(amphora.paths.vrrp_agent, 0o700)
+    files.write_atomic(amphora.paths.vrrp_resigned, b"")
+    LOG.error("resigned the mastership: HAProxy cannot be kept running")
+    vrrp.stop(amphora)
+
+
+def _return(amphora: Amphora) -> None:
+    if not vrrp.is_alive(amphora):
+        vrrp.start(amphora)
+        LOG.warning("asked for the mastership again: HAProxy runs")
+    files.remove(amphora.paths.vrrp_resigned)

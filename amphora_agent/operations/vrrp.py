@@ -1,0 +1,276 @@
+"""VRRP: the keepalived that holds the VIP, and the scripts by which it sees whether this amphora can serve.
+
+Decision: a running keepalived is never restarted by us, and one that already has the stored configuration is left alone
+altogether: each restart is a change of roles for two amphorae.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import assert_never
+
+import amphora_agent
+from amphora_agent.core import keepalived_process, vrrp_config, vrrp_script
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.ipvs import Address
+from amphora_agent.core.keepalived_process import Applied, applied_from_json, applied_to_json
+from amphora_agent.core.network import RemoveAddress
+from amphora_agent.core.settings import Topology
+from amphora_agent.core.units import Unit
+from amphora_agent.errors import HostFailure
+from amphora_agent.host import files, netlink, netns
+from amphora_agent.host.procfs import is_program, is_running, process_start_time, read_pid
+from amphora_agent.operations.actions import Action
+from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.inventory import loadbalancer_ids, lvs_listener_ids
+
+LOG = logging.getLogger(__name__)
+
+READY_DEADLINE = 20.0
+POLL_INTERVAL = 0.02
+RELOAD_ALLOWANCE = 60.0
+_SCRIPT_MODE = 0o755
+_CHECK_MODE = 0o644
+# Readable by its owner too: the unit has no capability to read a file that its mode forbids.
+_LVS_CHECK_MODE = 0o500
+_CONFIG_MODE = 0o644
+
+
+def upload(amphora: Amphora, body: bytes) -> None:
+    """Store a VRRP configuration and the check scripts; keepalived is not touched.
+
+    From now on heartbeats need a living keepalived.
+
+    Raises:
+        HostFailure: the disk or the supervisor refused.
+    """
+    paths = amphora.paths
+    with amphora.mutation:
+        files.make_directory(paths.vrrp_checks)
+        files.make_directory(paths.vrrp_agent, 0o700)
+        _write(paths.vrrp_config, body, _CONFIG_MODE)
+        refresh_checks(amphora)
+        try:
+            amphora.supervisor.enable(keepalived_process.vrrp_unit(paths))
+        except HostFailure as error:
+            raise HostFailure("Error enabling octavia-keepalived service", f"{error}: {error.detail}") from error
+        LOG.info("stored a VRRP configuration bytes=%d", len(body))
+
+
+def perform(amphora: Amphora, action: Action) -> Action:
+    """Start, stop or reload keepalived and return what was done: a start of what runs is a reload.
+
+    Returns once keepalived lives and has written its pid file, or is gone and its VIP with it.
+
+    Raises:
+        HostFailure: keepalived's own words in the detail.
+    """
+    with amphora.mutation:
+        unit = keepalived_process.vrrp_unit(amphora.paths)
+        _mend_pid_file(amphora, unit)
+        done = Action.RELOAD if action is Action.START and is_alive(amphora) else action
+        try:
+            match done:
+                case Action.START:
+                    _start(amphora, unit)
+                case Action.RELOAD:
+                    _reload(amphora, unit)
+                case Action.STOP:
+                    stop(amphora)
+                case _:
+                    assert_never(done)
+        except HostFailure as error:
+            words = f"{error}: {error.detail}\n{amphora.supervisor.log_tail(unit)}".strip()
+            raise HostFailure(f"Failed to {done} octavia-keepalived service", words) from error
+        files.remove(amphora.paths.vrrp_resigned)
+        return done
+
+
+def is_alive(amphora: Amphora) -> bool:
+    """Tell whether the VRRP keepalived runs, by its own pid file; an empty or garbled one means no."""
+    return is_running(amphora.paths.vrrp_pid, keepalived_process.PROGRAM)
+
+
+def _mend_pid_file(amphora: Amphora, unit: Unit) -> None:
+    """Write the pid file again when something has spoilt it: the heartbeat and the checks of others believe it."""
+    pid = None if is_alive(amphora) else amphora.supervisor.main_pid(unit)
+    if pid is not None and is_program(pid, keepalived_process.PROGRAM):
+        LOG.warning("wrote the pid file of keepalived again pid=%d", pid)
+        files.write_atomic(amphora.paths.vrrp_pid, f"{pid}\n".encode(), _CHECK_MODE)
+
+
+def stop(amphora: Amphora) -> None:
+    """Stop keepalived and see to it that no VIP stays behind. The caller holds the mutation lock.
+
+    Raises:
+        HostFailure: it still runs.
+    """
+    paths = amphora.paths
+    amphora.supervisor.stop(keepalived_process.vrrp_unit(paths))
+    files.remove(paths.vrrp_applied)
+    files.remove(paths.vrrp_pid)
+    release_vips(amphora)
+    LOG.info("stopped keepalived of VRRP")
+
+
+def start(amphora: Amphora) -> None:
+    """Start keepalived. The caller holds the mutation lock.
+
+    Raises:
+        HostFailure: it does not come up.
+    """
+    _start(amphora, keepalived_process.vrrp_unit(amphora.paths))
+
+
+def release_vips(amphora: Amphora) -> None:
+    """Remove the VIPs that a killed keepalived left on their interface; failures are logged."""
+    paths = amphora.paths
+    vips = vrrp_config.vips((files.read_optional(paths.vrrp_config) or b"").decode("utf-8", "replace"))
+    if not vips or not netns.exists(paths.netns):
+        return
+    try:
+        left = netns.inside(paths.netns, lambda: _remove_here(vips))
+    except HostFailure as error:
+        LOG.error("cannot release the VIPs: %s: %s", error, error.detail)
+        return
+    if left:
+        LOG.warning("removed VIPs that keepalived had left addresses=%s", ",".join(left))
+
+
+def _remove_here(vips: frozenset[Address]) -> list[str]:
+    with netlink.connect() as kernel:
+        left = [RemoveAddress(index, found.address) for index, found in kernel.addresses() if found.address.ip in vips]
+        for step in left:
+            kernel.perform(step)
+    return [str(step.address) for step in left]
+
+
+def refresh_checks(amphora: Amphora, *, leaving: LoadBalancerId | None = None) -> None:
+    """Write the scripts keepalived runs, where they differ from what this moment wants.
+
+    Args:
+        amphora: whose.
+        leaving: a load balancer that is being deleted.
+
+    Raises:
+        HostFailure: the disk refused.
+    """
+    paths = amphora.paths
+    stored = loadbalancer_ids(paths)
+    serving = [lb_id for lb_id in stored if lb_id != leaving and not paths.stopped(lb_id).exists()]
+    sockets = [paths.stats_socket(lb_id) for lb_id in serving]
+    has_lvs = bool(lvs_listener_ids(paths))
+    text = vrrp_script.haproxy_check(check_command(), sockets, has_loadbalancer=bool(stored), has_lvs=has_lvs)
+    files.make_directory(paths.vrrp_checks)
+    _write(paths.vrrp_check_script, vrrp_script.check_script(paths.vrrp_checks).encode(), _SCRIPT_MODE)
+    if text is None:
+        files.remove(paths.vrrp_haproxy_check)
+    else:
+        _write(paths.vrrp_haproxy_check, text.encode(), _CHECK_MODE)
+    if has_lvs:
+        _write(paths.vrrp_lvs_check, vrrp_script.lvs_check(paths.lvs).encode(), _LVS_CHECK_MODE)
+
+
+def follow_loadbalancer(amphora: Amphora, lb_id: LoadBalancerId, action: Action) -> None:
+    """Note whether a load balancer shall run, and have the checks know it before HAProxy is touched.
+
+    The note outlives this action: a stopped load balancer is not expected by any later check either.
+
+    Raises:
+        HostFailure: the disk refused.
+    """
+    paths = amphora.paths
+    if action is Action.STOP:
+        files.make_directory(paths.loadbalancer_agent(lb_id), 0o700)
+        files.write_atomic(paths.stopped(lb_id), b"")
+    else:
+        files.remove(paths.stopped(lb_id))
+    if amphora.topology is Topology.ACTIVE_STANDBY:
+        refresh_checks(amphora)
+
+
+@contextlib.contextmanager
+def reloading(amphora: Amphora, lb_id: LoadBalancerId) -> Iterator[None]:
+    """Have the check forgive HAProxy's silence for the length of the block, a minute at most."""
+    if amphora.topology is not Topology.ACTIVE_STANDBY:
+        yield
+        return
+    flag = amphora.paths.reloading(lb_id)
+    until = time.clock_gettime(time.CLOCK_BOOTTIME) + RELOAD_ALLOWANCE
+    files.write_atomic(flag, f"{until:.1f}\n".encode(), _CHECK_MODE)
+    try:
+        yield
+    finally:
+        files.remove(flag)
+
+
+def check_command() -> tuple[str, ...]:
+    """Return `haproxy-vrrp-check` without the installed script around it, which takes twice as long to start."""
+    module = Path(amphora_agent.__file__).with_name("cmd") / "vrrp_check.py"
+    return (sys.executable, "-IS", str(module))
+
+
+def _start(amphora: Amphora, unit: Unit) -> None:
+    paths = amphora.paths
+    config = files.read_optional(paths.vrrp_config)
+    if config is None:
+        raise HostFailure("cannot start keepalived", "no configuration was uploaded")
+    netns.ensure(paths.netns)
+    files.remove(paths.vrrp_pid)
+    amphora.supervisor.enable(unit)
+    amphora.supervisor.start(unit)
+    for _ in _until(READY_DEADLINE):
+        if is_alive(amphora):
+            _record(amphora, config)
+            LOG.info("started keepalived of VRRP pid=%s", read_pid(paths.vrrp_pid))
+            return
+        if amphora.supervisor.main_pid(unit) is None:
+            break
+    raise HostFailure("cannot start keepalived", "it wrote no pid file")
+
+
+def _reload(amphora: Amphora, unit: Unit) -> None:
+    paths = amphora.paths
+    config = files.read_optional(paths.vrrp_config)
+    pid = read_pid(paths.vrrp_pid)
+    if config is None or pid is None or not is_alive(amphora):
+        raise HostFailure("cannot reload keepalived", "it is not running")
+    applied = applied_from_json(files.read_optional(paths.vrrp_applied) or b"")
+    if applied is not None and applied == _applied(config, pid):
+        LOG.info("left keepalived of VRRP alone reason=it has this configuration")
+        return
+    amphora.supervisor.reload(unit)
+    _record(amphora, config)
+    LOG.info("reloaded keepalived of VRRP pid=%d", pid)
+
+
+def _record(amphora: Amphora, config: bytes) -> None:
+    pid = read_pid(amphora.paths.vrrp_pid)
+    applied = _applied(config, pid) if pid is not None else None
+    if applied is not None:
+        files.make_directory(amphora.paths.vrrp_agent, 0o700)
+        files.write_atomic(amphora.paths.vrrp_applied, applied_to_json(applied))
+
+
+def _applied(config: bytes, pid: int) -> Applied | None:
+    started = process_start_time(pid)
+    return None if started is None else Applied(config=config.decode("utf-8", "replace"), pid=pid, started=started)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write a file unless it has this content and mode already."""
+    # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
+    if not path.is_file() or path.stat().st_mode & 0o777 != mode or files.read_optional(path) != data:
+        files.write_atomic(path, data, mode)
+
+
+def _until(seconds: float) -> Iterator[None]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(POLL_INTERVAL)

@@ -1,0 +1,82 @@
+"""What is known of keepalived itself, and the VIPs of a VRRP configuration."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amphora_agent.core.ids import ListenerId
+from amphora_agent.core.keepalived_process import (
+    Applied,
+    applied_from_json,
+    applied_to_json,
+    can_reload,
+    lvs_unit,
+    vrrp_unit,
+)
+from amphora_agent.core.paths import paths_of
+from amphora_agent.core.settings import Settings
+from amphora_agent.core.vrrp_config import vips
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "vrrp"
+
+
+@pytest.mark.parametrize(
+    ("version", "can"),
+    [
+        ("Keepalived v2.2.7 (01/16,2022)", True),
+        ("1:2.2.7-1+b2", True),
+        ("2.3.3-1", True),
+        ("2.0.14", True),
+        ("1:2.0.13-1", False),
+        ("Keepalived v1.4.5 (05/26,2018)", False),
+        ("10.0.0", True),
+        ("", False),
+        ("keepalived", False),
+        ("2.2", False),
+    ],
+)
+def test_versions_that_can_reload(version: str, *, can: bool) -> None:
+    assert can_reload(version) is can
+
+
+@given(st.text(), st.integers(1, 2**22), st.integers(0, 2**40))
+def test_record_is_read_as_written(config: str, pid: int, started: int) -> None:
+    applied = Applied(config=config.encode("utf-8", "replace").decode(), pid=pid, started=started)
+    assert applied_from_json(applied_to_json(applied)) == applied
+
+
+@given(st.one_of(st.binary(), st.sampled_from([b"[]", b"{}", b'{"config":1,"pid":2,"started":3}', b"null"])))
+def test_any_other_file_is_no_record(data: bytes) -> None:
+    assert applied_from_json(data) is None
+
+
+def test_units_have_the_contracts_pid_files() -> None:
+    paths = paths_of(Settings())
+    assert "/var/lib/octavia/vrrp/octavia-keepalived.pid" in vrrp_unit(paths).argv
+    unit = lvs_unit(paths, ListenerId("some-id"))
+    assert unit.name == "octavia-keepalivedlvs@some-id.service"
+    for suffix in (".pid", ".vrrp.pid", ".check.pid"):
+        assert f"/var/lib/octavia/lvs/octavia-keepalivedlvs-some-id{suffix}" in unit.argv
+
+
+@pytest.mark.parametrize(
+    ("sample", "wanted"),
+    [
+        ("01-ipv4-master.conf", {"10.10.0.100"}),
+        ("02-ipv4-backup.conf", {"10.10.0.100"}),
+        ("03-ipv6-master.conf", {"2001:db8:10::100"}),
+        ("04-dual-stack-additional-vips.conf", {"10.10.0.100", "10.11.0.100", "2001:db8:10::100"}),
+    ],
+)
+def test_vips_of_the_samples(sample: str, wanted: set[str]) -> None:
+    assert vips((SAMPLES / sample).read_text()) == {ip_address(text) for text in wanted}
+
+
+@given(st.text())
+def test_any_text_has_vips_or_none(text: str) -> None:
+    vips(f"virtual_ipaddress {{\n{text}\n}}")
