@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from flask import Flask
+from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from amphora_agent.api import certificates, configuration, info, interfaces, loadbalancers, plug
+from amphora_agent.api import certificates, configuration, info, interfaces, loadbalancers, lvs_listeners, plug, vrrp
 from amphora_agent.api.framing import MAX_BODY
+from amphora_agent.api.schema import MalformedBody
 from amphora_agent.errors import AgentError, Conflict, HostFailure, InvalidRequest, NotFound
 from amphora_agent.operations.amphora import Amphora
 
@@ -50,6 +51,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/1.0/loadbalancer/<lb_id>/haproxy", loadbalancers.get_haproxy),
     Route("PUT", "/1.0/loadbalancer/<object_id>/<action>", loadbalancers.put_action),
     Route("DELETE", "/1.0/listeners/<object_id>", loadbalancers.delete_listener),
+    Route("PUT", "/1.0/listeners/<amphora_name>/<listener_name>/udp_listener", lvs_listeners.put_udp_listener),
+    Route("GET", "/1.0/listeners/<listener_name>/udp_listener", lvs_listeners.get_udp_listener),
+    Route("PUT", "/1.0/vrrp/upload", vrrp.put_upload),
+    Route("PUT", "/1.0/vrrp/<action>", vrrp.put_action),
     Route("PUT", "/1.0/loadbalancer/<lb_id>/certificates/<filename>", certificates.put_certificate),
     Route("GET", "/1.0/loadbalancer/<lb_id>/certificates/<filename>", certificates.get_certificate),
     Route("DELETE", "/1.0/loadbalancer/<lb_id>/certificates/<filename>", certificates.delete_certificate),
@@ -58,6 +63,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/1.0/plug/vip/<vip>", plug.post_plug_vip),
     Route("POST", "/1.0/plug/network", plug.post_plug_network),
     Route("GET", "/1.0/interface/<ip>", interfaces.get_interface),
+    Route("PUT", "/1.0/interface/<ip>/rules", interfaces.put_rules),
 )
 
 
@@ -77,10 +83,16 @@ def create_app(amphora: Amphora) -> Flask:
             methods=[route.method],
             provide_automatic_options=False,
         )
+    app.before_request(take_body)
     app.register_error_handler(AgentError, answer_agent_error)
     app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(Exception, answer_surprise)
     return app
+
+
+def take_body() -> None:
+    """Take the body off the connection even where no view wants it, or it could not serve another request."""
+    request.get_data()
 
 
 def answer_agent_error(error: AgentError) -> ResponseReturnValue:
@@ -95,7 +107,10 @@ def answer_http_error(error: HTTPException) -> ResponseReturnValue:
     """Answer what Flask refused by itself, in the contract's generic shape and statuses."""
     code = error.code if error.code in ERROR_STATUSES else HTTPStatus.BAD_REQUEST
     status = HTTPStatus(int(code or HTTPStatus.INTERNAL_SERVER_ERROR))
-    return {"error": f"{status.value} {status.phrase}: {error.description}", "http_code": status.value}, status
+    answer = {"error": f"{status.value} {status.phrase}: {error.description}", "http_code": status.value}
+    if isinstance(error, MalformedBody) and error.field:
+        answer["details"] = error.field
+    return answer, status
 
 
 def answer_surprise(error: Exception) -> ResponseReturnValue:

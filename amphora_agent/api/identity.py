@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amphora_agent.core.ids import AmphoraId, LoadBalancerId, PemName, is_id, is_pem_name
+from amphora_agent.core.ids import AmphoraId, ListenerId, LoadBalancerId, PemName, is_id, is_pem_name
 from amphora_agent.errors import InvalidRequest
 
 
@@ -15,6 +15,17 @@ def loadbalancer_id(text: str) -> LoadBalancerId:
     if not is_id(text):
         raise InvalidRequest("Invalid request", "the load balancer id is not made of 1 to 64 letters, digits, '_', '-'")
     return LoadBalancerId(text)
+
+
+def listener_id(text: str) -> ListenerId:
+    """Return `text` as a listener id.
+
+    Raises:
+        InvalidRequest: it can be none.
+    """
+    if not is_id(text):
+        raise InvalidRequest("Invalid request", "the listener id is not made of 1 to 64 letters, digits, '_', '-'")
+    return ListenerId(text)
 
 
 def amphora_id(text: str) -> AmphoraId:

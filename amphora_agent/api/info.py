@@ -21,7 +21,7 @@ def get_info(amphora: Amphora) -> ResponseReturnValue:
 
 
 def get_details(amphora: Amphora) -> ResponseReturnValue:
-    """GET details; `cpu` has strings where the contract has them."""
+    """GET details; `cpu` has strings where the contract has them, `changes` is ours."""
     details = info.details(amphora)
     return {
         **asdict(details.versions),
@@ -44,6 +44,10 @@ def get_details(amphora: Amphora) -> ResponseReturnValue:
         "topology_status": "OK",
         "listeners": details.listeners,
         "packages": {},
+        "changes": {
+            "counts": details.changes,
+            "last": {lb_id: asdict(outcome) for lb_id, outcome in details.last_changes.items()},
+        },
     }
 
 

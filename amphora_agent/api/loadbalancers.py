@@ -9,14 +9,15 @@ from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from amphora_agent.api.identity import amphora_id, loadbalancer_id
-from amphora_agent.core.ids import LoadBalancerId, is_id
+from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
-from amphora_agent.operations import loadbalancers
+from amphora_agent.operations import loadbalancers, lvs_listeners
+from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.loadbalancers import Action
 
 # The contract's own spelling.
 _DONE = {Action.STOP: "stoped", Action.RELOAD: "reloaded"}
+_LVS_DONE = {Action.START: "started", Action.STOP: "stoped", Action.RELOAD: "restarted"}
 
 
 def put_haproxy(amphora: Amphora, amphora_name: str, lb_id: str) -> ResponseReturnValue:
@@ -37,7 +38,12 @@ def put_action(amphora: Amphora, object_id: str, action: str) -> ResponseReturnV
     if action.lower() not in tuple(Action):
         raise InvalidRequest("Invalid Request", f"Unknown action: {action.lower()}")
     wanted = Action(action.lower())
-    performed = loadbalancers.perform(amphora, loadbalancer_id(object_id), wanted)
+    lb_id = loadbalancer_id(object_id)
+    if not loadbalancers.exists(amphora, lb_id) and lvs_listeners.exists(amphora, ListenerId(object_id)):
+        lvs_listeners.perform(amphora, ListenerId(object_id), wanted)
+        text = f"keepalivedlvs listener {object_id} {_LVS_DONE[wanted]}"
+        return {"message": "OK", "details": text}, HTTPStatus.ACCEPTED
+    performed = loadbalancers.perform(amphora, lb_id, wanted)
     if performed.started or wanted is Action.START:
         text = f"Configuration file is valid\nhaproxy daemon for {object_id} started"
     else:
@@ -47,8 +53,11 @@ def put_action(amphora: Amphora, object_id: str, action: str) -> ResponseReturnV
 
 def delete_listener(amphora: Amphora, object_id: str) -> ResponseReturnValue:
     """DELETE listeners/<id>: what cannot exist is not there, and that is fine."""
-    if is_id(object_id):
-        loadbalancers.delete(amphora, LoadBalancerId(object_id))
+    if not is_id(object_id):
+        return {"message": "OK"}
+    if not loadbalancers.exists(amphora, LoadBalancerId(object_id)):
+        lvs_listeners.delete(amphora, ListenerId(object_id))
+    loadbalancers.delete(amphora, LoadBalancerId(object_id))
     return {"message": "OK"}
 
 

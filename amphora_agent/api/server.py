@@ -1,13 +1,18 @@
-"""gunicorn, set up as the agent needs it: one threaded worker behind mutual TLS, a companion process beside it."""
+"""gunicorn, set up as the agent needs it: one threaded worker behind mutual TLS, a companion process beside it.
+
+Decision: the parent loads neither Flask nor the application; the worker does. Memory shared at a fork does not stay
+shared in CPython, since reference counts are written all over it, and the parent has nothing to do with it.
+"""
 
 from __future__ import annotations
 
+import gc
 import logging
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
@@ -18,6 +23,9 @@ from gunicorn.http.wsgi import Response
 from amphora_agent.api.tls import ServerContext
 from amphora_agent.core.settings import Settings
 from amphora_agent.host.companion import Companion
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 LOG = logging.getLogger(__name__)
 
@@ -81,7 +89,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     Args:
         settings: address, port and TLS files.
-        create_app: called once, before the worker is forked, so that both share the memory.
+        create_app: called in the worker.
         on_worker_start: called in the worker, before its first request.
         companion: process to keep running beside the worker.
 
@@ -113,7 +121,6 @@ class Server(BaseApplication):  # type: ignore[misc]
             "threads": THREADS,
             "worker_class": "amphora_agent.api.worker.RequestWorker",
             "worker_connections": CONNECTIONS,
-            "preload_app": True,
             "timeout": settings.agent_request_read_timeout,
             "graceful_timeout": GRACEFUL_TIMEOUT,
             "keepalive": 75,
@@ -123,6 +130,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "ssl_context": self._ssl_context,
             "logger_class": RootLogger,
             "accesslog": "-",
+            "pre_fork": lambda _arbiter, _worker: gc.freeze(),
             "post_worker_init": self._post_worker_init,
             "worker_tmp_dir": "/dev/shm",  # noqa: S108 - gunicorn's own liveness file, unlinked at once
             "proc_name": "amphora-agent",

@@ -116,9 +116,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         conn.sock.setblocking(False)
         reception = Reception(conn, Stage.IDLE)
         reception.buffer += conn.parser.unreader.take_buffered()
+        # Before the socket is looked at: reading may give the connection away, and a request is served once.
+        if reception.buffer and self._advance(reception):
+            return
         self._receive(reception)
-        if reception.buffer:
-            self._advance(reception)
 
     def murder_pending(self) -> None:
         """Close what has missed its deadline; gunicorn calls this in every turn of its loop."""
@@ -218,7 +219,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         """Answer at once, then read on for a while, or the client would see a reset instead of the answer."""
         reception.buffer.clear()
         reception.enter(Stage.DISCARD)
-        reception.connection.sock.send(answer)
+        with contextlib.suppress(OSError):
+            reception.connection.sock.send(answer)
 
     def _wait_for(self, handle: int, event: int) -> None:
         self.poller.modify(handle, event, self._on_ready)

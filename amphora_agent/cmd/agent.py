@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-
-from flask import Flask
+from typing import TYPE_CHECKING
 
 from amphora_agent import log
-from amphora_agent.api.app import create_app
 from amphora_agent.api.server import Server
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings, SupervisorKind
@@ -22,8 +20,10 @@ from amphora_agent.host.companion import Companion
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor import Supervisor
 from amphora_agent.host.systemd import SystemdSupervisor, is_booted
-from amphora_agent.operations import startup
 from amphora_agent.operations.amphora import Amphora
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 LOG = logging.getLogger(__name__)
 
@@ -58,17 +58,22 @@ def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bo
     amphora = Amphora(settings_file=settings_file, started=settings, paths=paths, supervisor=supervisor)
 
     def load() -> Flask:
+        from amphora_agent.api.app import create_app  # noqa: PLC0415 - the worker alone pays for it
+
         return create_app(amphora)
 
     def on_worker_start() -> None:
+        from amphora_agent.operations import apply, startup  # noqa: PLC0415 - as above
+
         startup.prepare(amphora)
         threading.Thread(target=startup.restore, args=(amphora, adopt), name="restore", daemon=True).start()
+        threading.Thread(target=apply.remove_idle_forever, args=(amphora,), name="removals", daemon=True).start()
 
-    companion = Companion(_heartbeat_command(settings_file.path)) if with_heartbeat else None
+    companion = Companion("amphora-hbeat", lambda: _heartbeat(settings_file.path)) if with_heartbeat else None
     Server(settings, load, on_worker_start, companion).run()
 
 
-def _supervisor(settings: Settings) -> tuple[Supervisor, startup.Adopt | None]:
+def _supervisor(settings: Settings) -> tuple[Supervisor, Callable[[], None] | None]:
     kind = settings.supervisor
     if kind is SupervisorKind.SYSTEMD or (kind is SupervisorKind.AUTO and is_booted()):
         return SystemdSupervisor(), None
@@ -76,10 +81,10 @@ def _supervisor(settings: Settings) -> tuple[Supervisor, startup.Adopt | None]:
     return direct, direct.adopt
 
 
-def _heartbeat_command(config_file: Path) -> tuple[str, ...]:
-    beside = Path(sys.argv[0]).with_name("amphora-heartbeat")
-    command = str(beside) if beside.exists() else shutil.which("amphora-heartbeat") or "amphora-heartbeat"
-    return (command, "--config-file", str(config_file))
+def _heartbeat(config_file: Path) -> int:
+    from amphora_agent.cmd import heartbeat  # noqa: PLC0415 - the companion alone pays for it
+
+    return heartbeat.main(["--config-file", str(config_file)])
 
 
 def _parse_arguments(argv: list[str]) -> argparse.Namespace:

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from amphora_agent import log
@@ -23,9 +24,9 @@ DEFAULT_CONFIG = Path("/etc/octavia/amphora-agent.conf")
 EXIT_CANNOT_START = 1
 
 
-def main() -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
-    path = _parse_arguments(sys.argv[1:])
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code. Without `argv`, the command's own arguments count."""
+    path = _parse_arguments(list(sys.argv[1:] if argv is None else argv))
     log.configure(debug=False, facility=None, identifier="amphora-heartbeat")
     try:
         settings_file = SettingsFile(path)

@@ -98,6 +98,14 @@ class Paths:
         """What the running HAProxy was last given."""
         return self.agent / lb_id / "applied.json"
 
+    def removing(self, lb_id: LoadBalancerId) -> Path:
+        """Members being removed at run time, hidden from heartbeats: pool key -> list of member ids; optional."""
+        return self.agent / lb_id / "removing.json"
+
+    def reload_only(self, lb_id: LoadBalancerId) -> Path:
+        """Why this HAProxy is reloaded at every change; gone at the agent's next start."""
+        return self.agent / lb_id / "reload-only"
+
     def process_log(self, lb_id: LoadBalancerId) -> Path:
         """What HAProxy itself printed, where no journal keeps it (direct supervisor)."""
         return self.agent / lb_id / "haproxy.log"
@@ -122,6 +130,103 @@ class Paths:
     def lvs_pid(self, listener_id: ListenerId) -> Path:
         """Written by keepalived: the parent's pid."""
         return self.lvs / f"octavia-keepalivedlvs-{listener_id}.pid"
+
+    def lvs_vrrp_pid(self, listener_id: ListenerId) -> Path:
+        """Pid file of keepalived's VRRP child, which LVS listeners do not have; named so that nothing else is used."""
+        return self.lvs / f"octavia-keepalivedlvs-{listener_id}.vrrp.pid"
+
+    def lvs_check_pid(self, listener_id: ListenerId) -> Path:
+        """Written by keepalived: the checker child's pid."""
+        return self.lvs / f"octavia-keepalivedlvs-{listener_id}.check.pid"
+
+    @property
+    def udp_check(self) -> Path:
+        """The check of UDP members, named in the controller's configurations."""
+        return self.lvs / "check" / "udp_check.sh"
+
+    def lvs_agent(self, listener_id: ListenerId) -> Path:
+        """Directory of our additions for one LVS listener."""
+        return self.agent / "lvs" / listener_id
+
+    def lvs_applied(self, listener_id: ListenerId) -> Path:
+        """What the running keepalived was last given."""
+        return self.lvs_agent(listener_id) / "applied.json"
+
+    def lvs_changed(self, listener_id: ListenerId) -> Path:
+        """When the listener last changed, for heartbeats: members may not have settled yet."""
+        return self.lvs_agent(listener_id) / "changed"
+
+    def lvs_log(self, listener_id: ListenerId) -> Path:
+        """What its keepalived printed, where no journal keeps it."""
+        return self.lvs_agent(listener_id) / "keepalived.log"
+
+    @property
+    def vrrp(self) -> Path:
+        """Directory of VRRP."""
+        return self.base / "vrrp"
+
+    @property
+    def vrrp_check_script(self) -> Path:
+        """The check named in the controller's VRRP configuration; it runs all of `vrrp_checks`."""
+        return self.vrrp / "check_script.sh"
+
+    @property
+    def vrrp_checks(self) -> Path:
+        """Directory of the single checks."""
+        return self.vrrp / "check_scripts"
+
+    @property
+    def vrrp_haproxy_check(self) -> Path:
+        """The check that every HAProxy answers."""
+        return self.vrrp_checks / "haproxy_check_script.sh"
+
+    @property
+    def vrrp_lvs_check(self) -> Path:
+        """The check that every LVS keepalived lives."""
+        return self.vrrp_checks / "lvs_udp_check.sh"
+
+    @property
+    def vrrp_agent(self) -> Path:
+        """Directory of our additions for VRRP."""
+        return self.agent / "vrrp"
+
+    @property
+    def vrrp_applied(self) -> Path:
+        """What the running VRRP keepalived was last given."""
+        return self.vrrp_agent / "applied.json"
+
+    @property
+    def vrrp_child_pid(self) -> Path:
+        """Written by keepalived: its VRRP child's pid; the built-in place is one for the whole machine."""
+        return self.vrrp_agent / "child.pid"
+
+    @property
+    def vrrp_resigned(self) -> Path:
+        """There while the agent keeps keepalived stopped because HAProxy cannot be kept running."""
+        return self.vrrp_agent / "resigned"
+
+    @property
+    def vrrp_log(self) -> Path:
+        """What the VRRP keepalived printed, where no journal keeps it."""
+        return self.vrrp_agent / "keepalived.log"
+
+    def reloading(self, lb_id: LoadBalancerId) -> Path:
+        """Until when HAProxy may be silent: `haproxy-vrrp-check` finds it from the stats socket's path."""
+        return self.agent / lb_id / "reloading"
+
+    def stopped(self, lb_id: LoadBalancerId) -> Path:
+        """There after the load balancer was stopped on purpose; no check expects its HAProxy then."""
+        return self.agent / lb_id / "stopped"
+
+    def dhcp_leases(self, name: str) -> Path:
+        """The DHCP client's leases of one interface; another amphora on this machine has its own."""
+        default = self.netns == NETNS_DIR / Settings().netns
+        return (Path("/var/lib/dhclient") if default else self.agent / "dhclient") / f"dhclient-{name}.leases"
+
+    def dhcp_pid(self, name: str) -> Path:
+        """The DHCP client's process id."""
+        default = self.netns == NETNS_DIR / Settings().netns
+        return (Path("/run") if default else self.agent / "dhclient") / f"dhclient-{name}.pid"
 
     @property
     def vrrp_config(self) -> Path:

@@ -63,7 +63,7 @@ class Settings:
     supervisor: SupervisorKind = SupervisorKind.AUTO
     netns: str = "amphora-haproxy"
     hard_stop_after: int = 14400
-    max_old_workers: int = 10
+    max_old_workers: int = 50
     runtime_changes: bool = True
     new_members_start_down: bool = False
 

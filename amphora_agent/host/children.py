@@ -163,13 +163,14 @@ class DirectSupervisor:
 
     def _running(self, name: str) -> int | None:
         child = self._children.get(name)
-        if child is not None and child.poll() is not None:
-            del self._children[name]
+        if child is not None and child.poll() is not None and self._children.get(name) is child:
+            self._children.pop(name, None)  # another thread may have been faster
         fields = (read_optional(self._pid_path(name)) or b"").split()
         if len(fields) != 2 or not fields[0].isdigit():
             return None
         pid = int(fields[0])
-        return pid if str(process_start_time(pid)).encode() == fields[1] else None
+        started = process_start_time(pid)
+        return pid if started is not None and str(started).encode() == fields[1] else None
 
     def _wait_gone(self, name: str, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
@@ -218,16 +219,34 @@ def _find_process(unit: Unit) -> int | None:
     """Return a process that already runs the unit: one whose pid the agent could not write down before it died.
 
     HAProxy's master adds options to its command line at each reload and its workers share it, so the command line
-    has to contain the unit's, and of several the one whose parent is none of them counts.
+    has to contain the unit's, and of several the one whose parent is none of them counts. We start each unit in a
+    session of its own: what does not lead one is an orphan of a unit that died, and about to end as well.
     """
     import psutil  # noqa: PLC0415 - 4 MB that only a start needs
 
     found: dict[int, int] = {}
     for process in psutil.process_iter(["pid", "ppid", "cmdline", "status"]):
         facts = process.info
-        if facts["status"] != psutil.STATUS_ZOMBIE and _runs(unit, facts["cmdline"] or []):
-            found[facts["pid"]] = facts["ppid"]
+        pid = facts["pid"]
+        alive = facts["status"] != psutil.STATUS_ZOMBIE and _leads_session(pid)
+        if alive and _runs(unit, facts["cmdline"] or []) and _is_inside(pid, unit.netns):
+            found[pid] = facts["ppid"]
     return next((pid for pid, parent in found.items() if parent not in found), None)
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except OSError:
+        return False
+
+
+def _is_inside(pid: int, netns: Path) -> bool:
+    """Tell whether a process is in the namespace; another amphora on the machine may use the very same paths."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino == netns.stat().st_ino
+    except OSError:
+        return False
 
 
 def _runs(unit: Unit, command_line: list[str]) -> bool:

@@ -1,12 +1,20 @@
-"""A process that lives exactly as long as the agent: started with it, restarted when it dies, ended with it."""
+"""A process that lives exactly as long as the agent: forked from it, forked again when it dies, ended with it.
+
+Decision: a fork without exec. The heartbeat process then shares the interpreter's memory with its parent, which saves
+5 MB on a machine of 1 GB, and it starts without the interpreter's 50 ms. It costs care: the child drops every signal
+handler, timer and file descriptor of its parent before anything else.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
-import subprocess
+import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import NoReturn
 
 LOG = logging.getLogger(__name__)
 
@@ -14,48 +22,83 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 SETTLED_AFTER = 60.0
 STOP_TIMEOUT = 5.0
+EXIT_CRASHED = 70
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 
 
 class Companion:
-    """Keeps one command running; not thread-safe, since one loop owns it.
+    """Keeps one function running in a process of its own; not thread-safe, since one loop owns it.
 
-    The kernel terminates the process when its parent dies, so a killed agent leaves none behind.
+    Args:
+        name: the process's name, at most 15 bytes of it are seen.
+        main: what it runs; returns its exit code.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        self._argv = ("setpriv", "--pdeathsig", "TERM", *argv)
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, name: str, main: Callable[[], int]) -> None:
+        self._name = name
+        self._main = main
+        self._pid: int | None = None
         self._started = 0.0
         self._pause = 0.0
 
     def keep_running(self) -> None:
         """Start the process unless it runs; after a crash only once a pause, doubling each time, is over."""
         now = time.monotonic()
-        if self._process is not None:
-            if self._process.poll() is None:
+        if self._pid is not None:
+            if _is_child_alive(self._pid):
                 return
+            LOG.warning("companion ended name=%s pid=%d", self._name, self._pid)
             lived = now - self._started
-            LOG.warning("companion ended argv=%s code=%s", self._argv[3], self._process.returncode)
             self._pause = (
                 FIRST_PAUSE if lived > SETTLED_AFTER else min(max(FIRST_PAUSE, self._pause * 2), LONGEST_PAUSE)
             )
-            self._process = None
+            self._pid = None
         if now - self._started < self._pause:
             return
         self._started = now
-        try:
-            self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL)
-        except OSError as error:
-            self._pause = LONGEST_PAUSE
-            LOG.error("cannot start %s: %s", self._argv[3], error)
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._be_child(parent)
 
     def stop(self) -> None:
         """End the process and wait for it, a few seconds at most."""
-        process, self._process = self._process, None
-        if process is None:
+        pid, self._pid = self._pid, None
+        if pid is None:
             return
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT)
-            return
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + STOP_TIMEOUT
+            while _is_child_alive(pid):
+                if time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+                    break
+                time.sleep(0.01)
+
+    def _be_child(self, parent: int) -> NoReturn:
+        """Become the companion; never returns into the parent's stack."""
+        code = EXIT_CRASHED
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
+                with contextlib.suppress(OSError, ValueError):
+                    signal.signal(number, signal.SIG_DFL)
+            libc = ctypes.CDLL(None)
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            libc.prctl(_PR_SET_NAME, self._name.encode())
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            if os.getppid() == parent:
+                code = self._main()
+        except Exception:
+            LOG.exception("companion crashed name=%s", self._name)
+        finally:
+            os._exit(code)
+
+
+def _is_child_alive(pid: int) -> bool:
+    """Reap the child if it has ended; somebody else may have reaped it already."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
+import threading
 from pathlib import Path
 
 from amphora_agent.errors import HostFailure
 
 TEMPORARY_SUFFIX = ".agent-tmp"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -24,20 +24,18 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     Raises:
         HostFailure: the old content is still in place.
     """
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{threading.get_ident()}{TEMPORARY_SUFFIX}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=TEMPORARY_SUFFIX)
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(os.open(temporary, _NEW_FILE, mode), "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise HostFailure(f"cannot write {path}", error.strerror or str(error)) from error
 
 
@@ -99,6 +97,8 @@ def remove(path: Path) -> None:
     """
     try:
         if path.is_dir() and not path.is_symlink():
+            import shutil  # noqa: PLC0415 - the heartbeat never removes a tree
+
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

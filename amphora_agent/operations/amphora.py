@@ -9,6 +9,7 @@ from amphora_agent.core.paths import Paths
 from amphora_agent.core.settings import Settings, Topology
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor import Supervisor
+from amphora_agent.operations.change_record import ChangeRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Amphora:
     paths: Paths
     supervisor: Supervisor
     mutation: threading.Lock = field(default_factory=threading.Lock)
+    changes: ChangeRecord = field(default_factory=ChangeRecord)
 
     @property
     def topology(self) -> Topology:

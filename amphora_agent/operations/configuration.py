@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from amphora_agent.core.settings import parse_settings
-from amphora_agent.errors import AgentError, HostFailure
+from amphora_agent.core.settings import parse_ini, parse_settings
+from amphora_agent.errors import AgentError, HostFailure, InvalidRequest
 from amphora_agent.host import files
 from amphora_agent.operations.amphora import Amphora
 
@@ -19,7 +19,10 @@ def replace(amphora: Amphora, body: bytes) -> None:
         HostFailure: it cannot be parsed or written; the old file is in force.
     """
     try:
-        parse_settings(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        parse_settings(text)
+        if not parse_ini(text):
+            raise InvalidRequest("cannot use the configuration", "it is empty")
         with amphora.mutation:
             files.write_atomic(amphora.settings_file.path, body)
             amphora.settings_file.current()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from amphora_agent.core import haproxy_config
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.errors import HostFailure
+from amphora_agent.errors import HostFailure, NotFound
 from amphora_agent.host import files, haproxy_binary, machine, netlink, packages
-from amphora_agent.operations import loadbalancers
+from amphora_agent.operations import inventory, loadbalancers, lvs_listeners
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.change_record import Outcome
 
 API_VERSION = "1.0"
+# Of SCTP listeners too: the contract knows no other word.
+LVS_TYPE = "UDP"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,8 @@ class Details:
     load: list[str]
     active_tuned_profiles: str
     listeners: list[str]
+    changes: dict[str, int]
+    last_changes: dict[LoadBalancerId, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,9 @@ def details(amphora: Amphora) -> Details:
         versions=versions(amphora),
         networks=_networks(amphora),
         haproxy_count=sum(loadbalancers.is_running(amphora, lb_id) for lb_id in lb_ids),
-        lvs_listener_process_count=0,
+        lvs_listener_process_count=sum(
+            lvs_listeners.is_alive(amphora, listener_id) for listener_id in inventory.lvs_listener_ids(amphora.paths)
+        ),
         cpu=machine.cpu(),
         memory={
             key: meminfo.get(name, 0)
@@ -92,6 +100,8 @@ def details(amphora: Amphora) -> Details:
         load=machine.load(),
         active_tuned_profiles=machine.active_tuned_profiles(),
         listeners=sorted(listener.uuid for listener in listeners(amphora)),
+        changes=dict(amphora.changes.counts),
+        last_changes=dict(amphora.changes.last),
     )
 
 
@@ -100,6 +110,9 @@ def listeners(amphora: Amphora) -> tuple[Listener, ...]:
     found: list[Listener] = []
     for lb_id in loadbalancers.loadbalancer_ids(amphora):
         found.extend(_haproxy_listeners(amphora, lb_id))
+    for listener_id in inventory.lvs_listener_ids(amphora.paths):
+        with contextlib.suppress(NotFound):  # deleted meanwhile
+            found.append(Listener(lvs_listeners.status(amphora, listener_id), listener_id, LVS_TYPE))
     return tuple(found)
 
 
@@ -118,4 +131,4 @@ def _networks(amphora: Amphora) -> dict[str, dict[str, int]]:
         counters = netlink.link_counters(amphora.paths.netns)
     except HostFailure:
         return {}
-    return {name: {"network_tx": link.tx_bytes, "network_rx": link.rx_bytes} for name, link in counters.items()}
+    return {name: {"network_tx": link.sent, "network_rx": link.received} for name, link in counters.items()}

@@ -8,19 +8,16 @@ from __future__ import annotations
 import grp
 import hashlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
-from amphora_agent.core import haproxy_config, haproxy_process
+from amphora_agent.core import haproxy_config, haproxy_memory, haproxy_process
 from amphora_agent.core.haproxy_change import (
-    Ability,
     Applied,
-    Decision,
     Nothing,
     Reload,
+    Runtime,
     Start,
     Stored,
     Worker,
@@ -28,26 +25,21 @@ from amphora_agent.core.haproxy_change import (
     applied_to_json,
     decide,
 )
+from amphora_agent.core.haproxy_state import filter_servers_state
+from amphora_agent.core.haproxy_version import Version
 from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
-from amphora_agent.host import commands, files, haproxy_binary, haproxy_master, haproxy_socket, netns
-from amphora_agent.operations import interfaces
+from amphora_agent.host import commands, files, haproxy_binary, haproxy_master, haproxy_socket, machine, netns
+from amphora_agent.operations import apply, interfaces, inventory, vrrp
+from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
 
 LOG = logging.getLogger(__name__)
 
 CHECK_TIMEOUT = 55.0
 STATE_TIMEOUT = 5.0
-
-
-class Action(StrEnum):
-    """What may be done to a load balancer as a whole."""
-
-    START = "start"
-    STOP = "stop"
-    RELOAD = "reload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +62,14 @@ def stored_config(amphora: Amphora, lb_id: LoadBalancerId) -> bytes:
     return data
 
 
+def exists(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
+    """Tell whether there is such a load balancer."""
+    return is_id(lb_id) and amphora.paths.haproxy_config(lb_id).is_file()
+
+
 def loadbalancer_ids(amphora: Amphora) -> tuple[LoadBalancerId, ...]:
     """Return every load balancer with a stored configuration, sorted."""
-    found = (path.parent.name for path in amphora.paths.base.glob("*/haproxy.cfg"))
-    return tuple(LoadBalancerId(name) for name in sorted(found) if is_id(name))
+    return inventory.loadbalancer_ids(amphora.paths)
 
 
 def upload(amphora: Amphora, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: bytes) -> None:
@@ -118,6 +114,7 @@ def perform(amphora: Amphora, lb_id: LoadBalancerId, action: Action) -> Performe
     with amphora.mutation:
         config = stored_config(amphora, lb_id)
         unit = _unit(amphora, lb_id, _stored_peer(amphora, lb_id))
+        vrrp.follow_loadbalancer(amphora, lb_id, action)
         if action is Action.STOP:
             amphora.supervisor.stop(unit)
             files.remove(amphora.paths.applied(lb_id))
@@ -141,6 +138,8 @@ def delete(amphora: Amphora, lb_id: LoadBalancerId) -> None:
         if not paths.haproxy_config(lb_id).exists() and not paths.loadbalancer(lb_id).exists():
             return
         unit = _unit(amphora, lb_id, _stored_peer(amphora, lb_id))
+        if paths.vrrp_check_script.exists():
+            vrrp.refresh_checks(amphora, leaving=lb_id)
         amphora.supervisor.stop(unit)
         amphora.supervisor.disable(unit)
         for path in (
@@ -150,6 +149,7 @@ def delete(amphora: Amphora, lb_id: LoadBalancerId) -> None:
             paths.loadbalancer(lb_id),
         ):
             files.remove(path)
+        amphora.changes.forget(lb_id)
         LOG.info("deleted lb=%s", lb_id)
 
 
@@ -161,28 +161,46 @@ def is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
 def _follow(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, text: str) -> Performed:
     """Decide how the running HAProxy gets to the stored files, do it, and record what it then runs."""
     paths = amphora.paths
-    stored = Stored(config=text, digests=dict(_digests(text)))
-    is_alive = amphora.supervisor.main_pid(unit) is not None
+    stored = _stored(text)
+    is_alive = _is_alive(amphora, unit)
     running = haproxy_master.current_worker(paths.admin_socket(lb_id)) if is_alive else None
-    applied = applied_from_json(files.read_optional(paths.applied(lb_id)) or b"")
-    decision: Decision = decide(applied, stored, running, Ability())
+    applied = _applied(amphora, lb_id)
+    ability = apply.ability(amphora, lb_id, applied, running)
+    decision = decide(applied, stored, running, ability)
     if isinstance(decision, Start) and is_alive:
         decision = Reload("HAProxy runs but does not answer")
+    if isinstance(decision, Runtime) and applied is not None and ability.version is not None:
+        decision = _change(amphora, lb_id, decision, applied, stored, ability.version)
     match decision:
-        case Nothing():
-            LOG.info("left haproxy alone lb=%s reason=%s", lb_id, decision.reason)
-            return Performed(started=False, reason=decision.reason)
+        case Nothing() | Runtime():
+            pass
         case Start():
-            worker = _start(amphora, lb_id, unit)
+            _record(amphora, lb_id, stored, _start(amphora, lb_id, unit))
         case Reload():
-            worker = _reload(amphora, lb_id, unit)
+            _record(amphora, lb_id, stored, _reload(amphora, lb_id, unit, stored))
         case _:
             assert_never(decision)
-    record = Applied(config=text, digests=stored.digests, worker=worker)
-    files.write_atomic(paths.applied(lb_id), applied_to_json(record))
-    verb = "started" if isinstance(decision, Start) else "reloaded"
-    LOG.info("%s haproxy lb=%s worker=%d reason=%s", verb, lb_id, worker.pid, decision.reason)
+    amphora.changes.note(lb_id, decision)
     return Performed(started=isinstance(decision, Start), reason=decision.reason)
+
+
+def _change(
+    amphora: Amphora, lb_id: LoadBalancerId, decision: Runtime, applied: Applied, stored: Stored, version: Version
+) -> Runtime | Reload:
+    """Change the running HAProxy; return what is left to do: nothing, or a reload where the outcome is in doubt."""
+    try:
+        apply.change_running(amphora, lb_id, applied, stored, decision.plan, version)
+    except HostFailure as error:
+        LOG.warning("a change at run time did not succeed lb=%s: %s: %s", lb_id, error, error.detail)
+        return Reload(f"the change at run time did not succeed: {error.detail}")
+    return decision
+
+
+def _record(amphora: Amphora, lb_id: LoadBalancerId, stored: Stored, worker: Worker) -> None:
+    """Note what a started or reloaded worker runs: the files, and nothing that was changed before."""
+    record = Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=worker)
+    files.write_atomic(amphora.paths.applied(lb_id), applied_to_json(record))
+    apply.forget_removals(amphora, lb_id)
 
 
 def _start(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit) -> Worker:
@@ -195,19 +213,30 @@ def _start(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit) -> Worker:
         raise HostFailure("Error starting haproxy", _words(amphora, unit, error)) from error
 
 
-def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit) -> Worker:
+def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, stored: Stored) -> Worker:
     paths = amphora.paths
-    _save_servers_state(amphora, lb_id)
+    _warn_of_memory(lb_id, stored.config)
+    _save_servers_state(amphora, lb_id, stored.config)
     try:
-        before = haproxy_master.processes(paths.master_socket(lb_id))
-        if before is None:
-            raise HostFailure("cannot reload HAProxy", "its master does not answer")
-        amphora.supervisor.reload(unit)
-        return haproxy_master.await_reload(
-            paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(amphora, unit)
-        )
+        before = haproxy_master.await_master(paths.master_socket(lb_id), lambda: _is_alive(amphora, unit))
+        with vrrp.reloading(amphora, lb_id):
+            amphora.supervisor.reload(unit)
+            return haproxy_master.await_reload(
+                paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(amphora, unit)
+            )
     except HostFailure as error:
+        if not _is_alive(amphora, unit):
+            LOG.warning("haproxy ended while it was to be reloaded lb=%s: %s", lb_id, error.detail)
+            return _start(amphora, lb_id, unit)
         raise HostFailure("Error reloading haproxy", _words(amphora, unit, error)) from error
+
+
+def _warn_of_memory(lb_id: LoadBalancerId, text: str) -> None:
+    """Say so when the next worker may not fit beside the old one; the operator's machine, not ours to refuse."""
+    needed = haproxy_memory.worker_bytes(haproxy_config.parse(text))
+    available = machine.memory().get("MemAvailable", 0) * 1024
+    if needed > available:
+        LOG.warning("a second worker may not fit into memory lb=%s needed=%d available=%d", lb_id, needed, available)
 
 
 def _is_alive(amphora: Amphora, unit: Unit) -> bool:
@@ -220,11 +249,12 @@ def _words(amphora: Amphora, unit: Unit, error: HostFailure) -> str:
     return f"{error}: {error.detail}\n{words}".strip()
 
 
-def _save_servers_state(amphora: Amphora, lb_id: LoadBalancerId) -> None:
+def _save_servers_state(amphora: Amphora, lb_id: LoadBalancerId, text: str) -> None:
     """Keep member states over a reload; without an answer the old file stays, and a reload goes on."""
     try:
-        state = haproxy_socket.query(amphora.paths.admin_socket(lb_id), "show servers state", STATE_TIMEOUT)
-        files.write_atomic(amphora.paths.servers_state(lb_id), state.rstrip(b"\n") + b"\n")
+        answer = haproxy_socket.query(amphora.paths.admin_socket(lb_id), "show servers state", STATE_TIMEOUT)
+        state = filter_servers_state(answer.decode("utf-8", "replace"), haproxy_config.parse(text))
+        files.write_atomic(amphora.paths.servers_state(lb_id), state.encode())
     except HostFailure as error:
         LOG.warning("cannot save the servers' state lb=%s: %s %s", lb_id, error, error.detail)
 
@@ -278,27 +308,31 @@ def _stored_peer(amphora: Amphora, lb_id: LoadBalancerId) -> str:
 
 def _is_applied(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     """Tell whether the stored text and every file it names are what HAProxy accepted last."""
-    applied = applied_from_json(files.read_optional(amphora.paths.applied(lb_id)) or b"")
+    applied = _applied(amphora, lb_id)
     stored = files.read_optional(amphora.paths.haproxy_config(lb_id))
     if applied is None or stored is None:
         return False
-    return applied.config.encode() == stored and applied.digests == dict(_digests(applied.config))
+    return applied.config.encode() == stored and applied.digests == _stored(applied.config).digests
 
 
-def _digests(text: str) -> Iterator[tuple[str, str]]:
-    """Yield path and SHA-256 of every file the configuration names, through its crt-lists too; missing ones not."""
+def _applied(amphora: Amphora, lb_id: LoadBalancerId) -> Applied | None:
+    return applied_from_json(files.read_optional(amphora.paths.applied(lb_id)) or b"")
+
+
+def _stored(text: str) -> Stored:
+    """Return the configuration with every file it names, through its crt-lists too; missing files are left out."""
     config = haproxy_config.parse(text)
-    pending = sorted(haproxy_config.referenced_files(config))
     lists = haproxy_config.crt_lists(config)
-    seen: set[str] = set()
+    pending = sorted(haproxy_config.referenced_files(config))
+    digests: dict[str, str] = {}
+    contents: dict[str, str] = {}
     while pending:
         name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        data = files.read_optional(Path(name))
+        data = files.read_optional(Path(name)) if name not in digests else None
         if data is None:
             continue
-        yield name, hashlib.sha256(data).hexdigest()
+        digests[name] = hashlib.sha256(data).hexdigest()
         if name in lists:
-            pending.extend(haproxy_config.crt_list_files(data.decode("utf-8", "replace")))
+            contents[name] = data.decode("utf-8", "replace")
+            pending.extend(haproxy_config.crt_list_files(contents[name]))
+    return Stored(config=text, digests=digests, crt_lists=contents)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
-from amphora_agent.operations import interfaces
+from amphora_agent.operations import apply, interfaces, lvs_listeners, mastership, vrrp
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.inventory import lvs_listener_ids
 
 LOG = logging.getLogger(__name__)
 
@@ -38,12 +39,26 @@ def restore(amphora: Amphora, adopt: Adopt | None) -> None:
         amphora: whose files.
         adopt: starts what ran before, where no systemd does; the interfaces are then ours to bring up, too.
     """
-    steps: list[Step] = [interfaces.write_loopback, interfaces.prune]
+    steps: list[Step] = [apply.clear_reload_only, interfaces.write_loopback, interfaces.prune]
     if adopt is not None:
         steps += [interfaces.bring_up_all, lambda _: adopt()]
+    steps.append(_restore_scripts)
     with amphora.mutation:
         for step in steps:
             try:
                 step(amphora)
             except AgentError as error:
                 LOG.error("cannot restore everything: %s: %s", error, error.detail)
+    interfaces.watch(amphora)
+    mastership.watch(amphora)
+    apply.watch(amphora)
+
+
+def _restore_scripts(amphora: Amphora) -> None:
+    """Write the scripts keepalived runs as this release has them, and drop the flags of reloads that are over."""
+    for flag in amphora.paths.agent.glob("*/reloading"):
+        files.remove(flag)
+    if amphora.paths.vrrp_config.exists():
+        vrrp.refresh_checks(amphora)
+    if lvs_listener_ids(amphora.paths):
+        lvs_listeners.install_check(amphora)
