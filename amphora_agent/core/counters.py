@@ -33,6 +33,15 @@ class Totals:
             connections=self.connections + other.connections,
         )
 
+    def at_least(self, other: Totals) -> Totals:
+        """Return the larger number, field by field."""
+        return Totals(
+            bytes_in=max(self.bytes_in, other.bytes_in),
+            bytes_out=max(self.bytes_out, other.bytes_out),
+            request_errors=max(self.request_errors, other.request_errors),
+            connections=max(self.connections, other.connections),
+        )
+
     def since(self, last: Totals) -> Totals:
         """Return the growth from `last` to this; a counter that fell was reset, so all of it is growth."""
         return Totals(
@@ -60,11 +69,16 @@ UNKNOWN = Worker(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one worker says of one listener; `totals` is None when the worker lives but did not answer."""
+    """What one worker says of one listener.
+
+    `totals` is None when the worker lives but did not answer. `is_farewell`: said before a reload by a worker that
+    is gone now, and may have counted on and been heard since.
+    """
 
     worker: Worker
     totals: Totals | None
     current: int = 0
+    is_farewell: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +124,12 @@ def advance(record: Record | None, samples: tuple[Sample, ...], baseline: int = 
             if last is not None:
                 values[sample.worker] = last
             continue
-        values[sample.worker] = sample.totals
+        totals = sample.totals.at_least(last) if sample.is_farewell and last is not None else sample.totals
+        values[sample.worker] = totals
         if last is not None:
-            delta = delta.plus(sample.totals.since(last))
+            delta = delta.plus(totals.since(last))
         elif not _is_counted_already(record, sample.worker, baseline, is_current=position == 0):
-            delta = delta.plus(sample.totals)
+            delta = delta.plus(totals)
     current = samples[0].worker
     if current not in values:
         return delta, record

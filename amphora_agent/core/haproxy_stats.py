@@ -46,10 +46,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one worker gave; None when it lives and did not answer."""
+    """What one worker gave; None when it lives and did not answer. `is_farewell`: it gave it before it was replaced."""
 
     worker: Worker
     table: Table | None
+    is_farewell: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,4 +240,5 @@ def _old_samples(answers: Iterable[Answer], name: str) -> Iterator[Sample]:
             yield Sample(answer.worker, None)
         elif name in answer.table.frontends:
             frontend = answer.table.frontends[name]
-            yield Sample(answer.worker, frontend.totals, frontend.current)
+            current = 0 if answer.is_farewell else frontend.current
+            yield Sample(answer.worker, frontend.totals, current, answer.is_farewell)

@@ -106,6 +106,10 @@ class Paths:
         """Why this HAProxy is reloaded at every change; gone at the agent's next start."""
         return self.agent / lb_id / "reload-only"
 
+    def replaced_worker(self, lb_id: LoadBalancerId) -> Path:
+        """What the worker replaced by the last reload had counted by then, for heartbeats."""
+        return self.agent / lb_id / "replaced-worker.json"
+
     def process_log(self, lb_id: LoadBalancerId) -> Path:
         """What HAProxy itself printed, where no journal keeps it (direct supervisor)."""
         return self.agent / lb_id / "haproxy.log"

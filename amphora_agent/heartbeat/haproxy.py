@@ -241,7 +241,20 @@ class HaproxyCollector:
                 old.append(Answer(worker, _ask(master, f"@!{worker.pid} {FRONTENDS}", deadline)))
             except HostFailure:
                 old.append(Answer(worker, None))
+        farewell = self._farewell(lb_id)
+        if farewell is not None and farewell.worker not in {current, *others}:
+            old.append(farewell)
         return Answered(current, table, tuple(old))
+
+    def _farewell(self, lb_id: LoadBalancerId) -> Answer | None:
+        """Return what the agent heard from the worker it then had replaced, None when there is nothing usable."""
+        try:
+            document = json.loads(read_optional(self._paths.replaced_worker(lb_id)) or b"{}")
+            worker = Worker(int(document["pid"]), int(document["started"]))
+            table = parse_stat(str(document["stat"]).encode())
+        except (HostFailure, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return Answer(worker, table, is_farewell=True) if table is not None else None
 
 
 def _parse_record(data: bytes) -> Applied | None:

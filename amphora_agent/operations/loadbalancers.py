@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import grp
 import hashlib
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,6 +221,7 @@ def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, stored: Stored)
     try:
         before = haproxy_master.await_master(paths.master_socket(lb_id), lambda: _is_alive(amphora, unit))
         with vrrp.reloading(amphora, lb_id):
+            _save_farewell(amphora, lb_id)
             amphora.supervisor.reload(unit)
             return haproxy_master.await_reload(
                 paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(amphora, unit)
@@ -257,6 +259,20 @@ def _save_servers_state(amphora: Amphora, lb_id: LoadBalancerId, text: str) -> N
         files.write_atomic(amphora.paths.servers_state(lb_id), state.encode())
     except HostFailure as error:
         LOG.warning("cannot save the servers' state lb=%s: %s %s", lb_id, error, error.detail)
+
+
+def _save_farewell(amphora: Amphora, lb_id: LoadBalancerId) -> None:
+    """Keep what the worker has counted: it ends with the reload, and heartbeats would miss its last seconds."""
+    paths = amphora.paths
+    worker = haproxy_master.current_worker(paths.admin_socket(lb_id))
+    if worker is None:
+        return
+    try:
+        stat = haproxy_socket.query(paths.admin_socket(lb_id), "show stat -1 1 -1", STATE_TIMEOUT)
+        farewell = {"pid": worker.pid, "started": worker.started, "stat": stat.decode("utf-8", "replace")}
+        files.write_atomic(paths.replaced_worker(lb_id), json.dumps(farewell).encode())
+    except HostFailure as error:
+        LOG.warning("cannot keep the counters of a worker lb=%s: %s %s", lb_id, error, error.detail)
 
 
 def _check(amphora: Amphora, lb_id: LoadBalancerId, candidate: Path, peer: str) -> None:

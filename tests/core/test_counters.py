@@ -226,3 +226,15 @@ def test_a_worker_nobody_names_is_taken_for_the_last_one_unless_it_counts_less()
         Record(many(120), NEW, {OLD: many(50)}),
     )
     assert advance(record, (Sample(UNKNOWN, many(20)),)) == (many(20), Record(many(20)))
+
+
+def test_a_farewell_is_counted_once_and_never_below_what_was_heard_later() -> None:
+    old, new = Worker(1, 10), Worker(2, 20)
+    record = Record(Totals(connections=5), old)
+    farewell = Sample(old, Totals(connections=9), is_farewell=True)
+    delta, record_after = advance(record, (Sample(new, Totals(connections=2)), farewell))
+    assert delta == Totals(connections=6)
+    delta, record_after = advance(record_after, (Sample(new, Totals(connections=3)), farewell))
+    assert delta == Totals(connections=1)
+    lived_on = Record(Totals(connections=3), new, {old: Totals(connections=20)})
+    assert advance(lived_on, (Sample(new, Totals(connections=3)), farewell))[0] == Totals()
