@@ -1,0 +1,49 @@
+"""The circuit breaker and the list of servers that wait for their deletion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from amphora_agent.core.haproxy_change import Applied, Worker
+from amphora_agent.operations.apply import CRASH_SECONDS, TICKS_PER_SECOND, has_crashed, read_removing
+
+WORKER = Worker(7, 100 * TICKS_PER_SECOND)
+
+
+def record(changed_at: float | None) -> Applied:
+    return Applied(config="", digests={}, worker=WORKER, changed_at=changed_at)
+
+
+@pytest.mark.parametrize(
+    ("changed_at", "running", "now", "expected"),
+    [
+        (1000.0, WORKER, 1001.0, False),
+        (None, Worker(8, 1001 * TICKS_PER_SECOND), 1002.0, False),
+        (1000.0, Worker(8, 1001 * TICKS_PER_SECOND), 9000.0, True),
+        (1000.0, Worker(7, 1001 * TICKS_PER_SECOND), 9000.0, True),
+        (1000.0, Worker(8, int((1001 + CRASH_SECONDS) * TICKS_PER_SECOND)), 9000.0, False),
+        (1000.0, None, 1100.0, True),
+        (1000.0, None, 1001.0 + CRASH_SECONDS, False),
+        # After a reboot everything started before the recorded time.
+        (1000.0, Worker(8, 10 * TICKS_PER_SECOND), 20.0, False),
+        (1000.0, None, 20.0, False),
+    ],
+)
+def test_a_crash_is_an_end_soon_after_a_change(
+    changed_at: float | None, running: Worker | None, now: float, *, expected: bool
+) -> None:
+    assert has_crashed(record(changed_at), running, now) is expected
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "5", "{", '{"a": 1}', '{"a": "b"}'])
+def test_junk_in_the_list_is_nobody(tmp_path: Path, text: str) -> None:
+    (tmp_path / "removing.json").write_text(text)
+    assert read_removing(tmp_path / "removing.json") == {}
+    assert read_removing(tmp_path / "missing.json") == {}
+
+
+def test_the_list_is_read(tmp_path: Path) -> None:
+    (tmp_path / "removing.json").write_text('{"p:l": ["a", 5, "b"]}')
+    assert read_removing(tmp_path / "removing.json") == {"p:l": ["a", "b"]}
