@@ -19,6 +19,7 @@ from amphora_agent.core.lvs_change import (
     RemoveService,
     Step,
     compare,
+    withdrawals,
 )
 from amphora_agent.core.lvs_config import LvsConfig, parse
 
@@ -114,3 +115,10 @@ def test_steps_bring_the_kernel_to_the_file(wanted: LvsConfig, present: Table) -
     assert compare(wanted, None, frozenset(), repaired).is_none
     unchecked = {s.endpoint for server in wanted.virtual_servers for s in server.servers if not s.is_checked}
     assert unchecked <= repaired[VIP].destinations.keys()
+
+
+def test_only_servers_that_go_and_still_get_clients_are_withdrawn() -> None:
+    kernel = table({1: 1, 2: 5, 3: 0})
+    assert withdrawals(config({1: (9, False)}), kernel) == (ChangeDestination(VIP, member(2), 0, 0),)
+    assert withdrawals(config({1: (1, True), 2: (1, True)}), kernel) == ()
+    assert withdrawals(config({1: (1, False)}, OLD_VIP), kernel) == ()

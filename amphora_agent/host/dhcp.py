@@ -1,0 +1,147 @@
+"""Addresses from outside: the DHCP client and router advertisements of one interface, in the thread's namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from amphora_agent.errors import HostFailure
+from amphora_agent.host import commands, files, netns, systemd
+
+LOG = logging.getLogger(__name__)
+
+# The address is all that is taken from the server: gateways and routes come from the controller, and the machine's
+# resolver belongs to the management network.
+# A request that is lost, because the port has just been attached, is repeated after a second. Source: dhclient.conf(5).
+_CONFIG = b"request subnet-mask, broadcast-address;\ninitial-interval 1;\nbackoff-cutoff 15;\nretry 30;\n"
+# dhclient's own script would obey the routers and resolvers that a server sends unasked. Source: dhclient-script(8).
+_SCRIPT = b"""\
+#!/bin/sh
+case "$reason" in
+PREINIT)
+    ip link set dev "$interface" up ;;
+BOUND | RENEW | REBIND | REBOOT)
+    lease=${new_dhcp_lease_time:-forever}
+    ip -4 addr replace "$new_ip_address/$new_subnet_mask" dev "$interface" valid_lft "$lease" preferred_lft "$lease"
+    if [ -n "$old_ip_address" ] && [ "$old_ip_address" != "$new_ip_address" ]; then
+        ip -4 addr del "$old_ip_address/$old_subnet_mask" dev "$interface"
+    fi ;;
+EXPIRE | FAIL | RELEASE | STOP)
+    if [ -n "$old_ip_address" ]; then
+        ip -4 addr del "$old_ip_address/$old_subnet_mask" dev "$interface"
+    fi ;;
+TIMEOUT)
+    exit 1 ;;
+esac
+exit 0
+"""
+_START_TIMEOUT = 5.0
+_POLL = 0.01
+_FIXED_ADDRESS = re.compile(rb"^\s*fixed-address (\d{1,3}(?:\.\d{1,3}){3});", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpClient:
+    """The dhclient(8) of one interface, with a lease file and a pid file of its own."""
+
+    interface: str
+    leases: Path
+    pid_file: Path
+
+    def is_running(self) -> bool:
+        """Tell whether the client serves the interface, and in the calling thread's namespace."""
+        return self._pid() is not None
+
+    def start(self) -> None:
+        """Start the client unless it runs; it goes on asking in the background.
+
+        Raises:
+            HostFailure: it cannot be started.
+        """
+        if self.is_running():
+            return
+        files.make_directory(self.leases.parent)
+        files.make_directory(self.pid_file.parent)
+        files.write_atomic(self._config, _CONFIG, 0o644)
+        files.write_atomic(self._script, _SCRIPT, 0o755)
+        prefix = systemd.outliving(f"DHCP client of {self.interface}")
+        commands.check([*prefix, "dhclient", "-nw", *self._files(), self.interface])
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not self.is_running():  # it writes its pid when it is in the background already
+            if time.monotonic() > deadline:
+                raise HostFailure("cannot start dhclient", f"no process after {_START_TIMEOUT:g} s")
+            time.sleep(_POLL)
+
+    def release(self) -> None:
+        """Give the lease back and end the client.
+
+        Raises:
+            HostFailure: the client cannot be run.
+        """
+        commands.check(["dhclient", "-r", *self._files(), self.interface])
+
+    def stop(self) -> None:
+        """End a client whose interface is gone, whatever its namespace; none is fine."""
+        pid = self._recorded_pid()
+        if pid is not None and self._is_client(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def leased(self) -> frozenset[IPv4Address]:
+        """Return every address the lease file names; with an endless lease it looks static to the kernel."""
+        data = files.read_optional(self.leases) or b""
+        return frozenset(IPv4Address(match.decode()) for match in _FIXED_ADDRESS.findall(data))
+
+    @property
+    def _config(self) -> Path:
+        return self.leases.with_suffix(".conf")
+
+    @property
+    def _script(self) -> Path:
+        return self.leases.with_suffix(".script")
+
+    def _files(self) -> tuple[str, ...]:
+        files_of = (("-cf", self._config), ("-sf", self._script), ("-lf", self.leases), ("-pf", self.pid_file))
+        return tuple(str(word) for pair in files_of for word in pair)
+
+    def _pid(self) -> int | None:
+        pid = self._recorded_pid()
+        if pid is None or not self._is_client(pid) or not netns.is_current(Path(f"/proc/{pid}/ns/net")):
+            return None
+        return pid
+
+    def _recorded_pid(self) -> int | None:
+        text = (files.read_optional(self.pid_file) or b"").strip()
+        return int(text) if re.fullmatch(rb"[1-9]\d{0,9}", text) else None
+
+    def _is_client(self, pid: int) -> bool:
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return Path(os.fsdecode(words[0])).name == "dhclient" and os.fsencode(self.interface) in words
+
+
+def slaac_is_enabled(interface: str) -> bool:
+    """Tell whether the interface takes router advertisements although the namespace forwards."""
+    place = f"net/ipv6/conf/{interface}"
+    return netns.read_sysctl(f"{place}/accept_ra") == "2" and netns.read_sysctl(f"{place}/autoconf") == "1"
+
+
+def enable_slaac(interface: str) -> None:
+    """Take router advertisements; 2 because the namespace forwards."""
+    for option, value in (("accept_ra", "2"), ("autoconf", "1")):
+        netns.write_sysctl(f"net/ipv6/conf/{interface}/{option}", value)
+
+
+def disable_slaac(interface: str) -> None:
+    """Take no router advertisements any more."""
+    for option in ("accept_ra", "autoconf"):
+        netns.write_sysctl(f"net/ipv6/conf/{interface}/{option}", "0")

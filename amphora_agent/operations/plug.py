@@ -1,0 +1,221 @@
+"""Plugs NICs into the namespace: the VIP's as eth1, members' as the first free name behind it.
+
+Decision: the desired interface is on disk before its NIC moves. A crash, or a controller that gives up waiting, leaves
+something that the next request, the agent's start or the next boot completes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+from amphora_agent.core.network import VIP_INTERFACE, Interface, InterfaceType, Link, link_of_mac
+from amphora_agent.core.plug import (
+    FixedIp,
+    Port,
+    Vip,
+    VipNet,
+    member_interface,
+    usable_host_routes,
+    vip_interface,
+    vips_of,
+)
+from amphora_agent.core.plugged import PluggedNic, name_of
+from amphora_agent.errors import AgentError, Conflict, HostFailure, InvalidRequest, NotFound
+from amphora_agent.host import files, netlink, netns, pci
+from amphora_agent.operations import nics
+from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.interfaces import advertise
+from amphora_agent.operations.reconcile import FILE_MODE, dhcp_client, exclusively, load, load_all, reconcile, store
+
+LOG = logging.getLogger(__name__)
+
+# The controller depends on the sentence: it asks again after a few seconds.
+_NO_NIC = "No suitable network interface found"
+# Seconds to wait for a NIC that the cloud attached just now, before and after having the PCI buses searched.
+_ATTACH_WAIT = 1.5
+
+
+def plug_vip(amphora: Amphora, net: VipNet, port: Port) -> str:
+    """Move the VIP's NIC into the namespace as eth1 and configure it; return its name.
+
+    Raises:
+        NotFound: there is no such NIC (yet).
+        Conflict: it is plugged and, after this call, completely configured.
+        InvalidRequest: it is a member's.
+        HostFailure: it could not be configured; the same request goes on from there.
+    """
+    _await_nic(amphora, port.mac)
+    _log_unusable_routes(net.vips)
+    with amphora.mutation, exclusively(amphora.paths):
+        desired = vip_interface(net, port, amphora.topology)
+        link = _find_inside(amphora, port.mac)
+        try:
+            if link is not None:
+                desired = _complete_vip(amphora, link, desired)
+            else:
+                _move_in(amphora, port.mac, desired)
+            reconcile(amphora.paths, desired, load_all(amphora.paths)[0])
+        except HostFailure as error:
+            raise HostFailure("Error plugging VIP", f"{error}: {error.detail}") from error
+    if link is not None:
+        raise Conflict("Interface already exists")
+    return desired.name
+
+
+def _complete_vip(amphora: Amphora, link: Link, desired: Interface) -> Interface:
+    """Return what a VIP interface that is inside shall be: what later requests made of it, if it is the same VIP's."""
+    paths = amphora.paths
+    if link.name != VIP_INTERFACE:
+        if nics.is_ours(link.name):
+            raise InvalidRequest("Invalid subnet information", f"mac_address: {link.mac} is a member's, {link.name}")
+        nics.rename(paths, link, VIP_INTERFACE)
+    stored = _stored_vip(amphora)
+    is_recorded = name_of(nics.plugged(paths), link.mac) == VIP_INTERFACE
+    if stored is None or not is_recorded or not _addresses(desired) <= _addresses(stored):
+        stored = desired
+    _persist(amphora, link.mac, stored)
+    return stored
+
+
+def _addresses(interface: Interface) -> frozenset[object]:
+    return frozenset(static.address.ip for static in interface.static_addresses)
+
+
+def _stored_vip(amphora: Amphora) -> Interface | None:
+    try:
+        stored = load(amphora.paths, VIP_INTERFACE)
+    except InvalidRequest as error:
+        LOG.warning("replaced an interface file: %s: %s", error, error.detail)
+        return None
+    return stored if stored is not None and stored.type is InterfaceType.VIP else None
+
+
+def plug_network(amphora: Amphora, port: Port, fixed_ips: Sequence[FixedIp], net: VipNet | None) -> tuple[str, bool]:
+    """Configure a member's NIC, or the VIP's for members behind it, and move it into the namespace unless it is there.
+
+    Args:
+        amphora: where.
+        port: whose NIC.
+        fixed_ips: all addresses it shall have; none means that they come from DHCP and router advertisements.
+        net: the VIPs when it is the VIP's NIC; looked at only when that is in the namespace.
+
+    Returns: its name there, and whether it was there before.
+
+    Raises:
+        NotFound: there is no such NIC (yet).
+        InvalidRequest: it is the VIP's and `net` is missing, or the other way round.
+        HostFailure: it could not be configured; the same request goes on from there.
+    """
+    _await_nic(amphora, port.mac)
+    _log_unusable_routes((*fixed_ips, *(net.vips if net is not None else ())))
+    with amphora.mutation, exclusively(amphora.paths):
+        link = _find_inside(amphora, port.mac)
+        _refuse_mistaken_identity(link, net)
+        what = "vip" if link is not None and link.name == VIP_INTERFACE else "network"
+        try:
+            if link is None:
+                desired = _plug_member(amphora, port, fixed_ips)
+            elif net is None:
+                desired = _replug_member(amphora, link, port, fixed_ips)
+            else:
+                desired = vip_interface(_with_known_vips(amphora, net), port, amphora.topology, fixed_ips)
+                _persist(amphora, port.mac, desired)
+            reconcile(amphora.paths, desired, load_all(amphora.paths)[0])
+        except HostFailure as error:
+            raise HostFailure(f"Error plugging {what}", f"{error}: {error.detail}") from error
+    advertise(amphora, [fixed.address for fixed in fixed_ips])
+    return desired.name, link is not None
+
+
+def _refuse_mistaken_identity(link: Link | None, net: VipNet | None) -> None:
+    if link is None:
+        return
+    if link.name == VIP_INTERFACE and net is None:
+        raise InvalidRequest("Invalid port information", f"vip_net_info: missing, {link.mac} is the VIP's")
+    if link.name != VIP_INTERFACE and net is not None:
+        raise InvalidRequest("Invalid port information", f"vip_net_info: {link.mac} is {link.name}, not the VIP's")
+
+
+def _with_known_vips(amphora: Amphora, net: VipNet) -> VipNet:
+    """Keep the additional VIPs that the controller leaves out of this request."""
+    stored = _stored_vip(amphora)
+    if len(net.vips) > 1 or stored is None:
+        return net
+    known = [vip for vip in vips_of(stored) if vip.address != net.vips[0].address]
+    return VipNet(vips=(net.vips[0], *known), vrrp_ip=net.vrrp_ip)
+
+
+def _plug_member(amphora: Amphora, port: Port, fixed_ips: Sequence[FixedIp]) -> Interface:
+    paths = amphora.paths
+    nics.prune(paths)
+    name = nics.free_name(paths)
+    dhcp_client(paths, name).stop()  # of a NIC that had the name and is gone
+    desired = member_interface(name, port, fixed_ips)
+    _move_in(amphora, port.mac, desired)
+    return desired
+
+
+def _replug_member(amphora: Amphora, link: Link, port: Port, fixed_ips: Sequence[FixedIp]) -> Interface:
+    name = link.name if nics.is_ours(link.name) else nics.free_name(amphora.paths)
+    desired = member_interface(name, port, fixed_ips)
+    _persist(amphora, port.mac, desired)
+    if name != link.name:
+        nics.rename(amphora.paths, link, name)
+    return desired
+
+
+def _find_inside(amphora: Amphora, mac: str) -> Link | None:
+    netns.ensure(amphora.paths.netns)
+    return link_of_mac(nics.links_inside(amphora.paths), mac)
+
+
+def _persist(amphora: Amphora, mac: str, desired: Interface) -> None:
+    store(amphora.paths, desired)
+    nics.record(amphora.paths, PluggedNic(mac, desired.name))
+
+
+def _move_in(amphora: Amphora, mac: str, desired: Interface) -> None:
+    """Persist and move; when the move fails, nothing of it stays on disk."""
+    paths = amphora.paths
+    file = paths.interface(desired.name)
+    before, listed = files.read_optional(file), nics.plugged(paths)
+    try:
+        _persist(amphora, mac, desired)
+        if not nics.move(paths, mac, desired.name):
+            raise NotFound(_NO_NIC, _NO_NIC)
+    except AgentError:
+        nics.store_plugged(paths, listed)
+        if before is None:
+            files.remove(file)
+        else:
+            files.write_atomic(file, before, FILE_MODE)
+        raise
+
+
+def _await_nic(amphora: Amphora, mac: str) -> None:
+    """Wait a little for a NIC that the cloud attaches at this moment. Takes no lock.
+
+    Raises:
+        NotFound: it is neither here nor in the namespace.
+    """
+    if link_of_mac(nics.links_inside(amphora.paths), mac) is not None:
+        return
+    with netlink.link_events() as events, netlink.connect() as kernel:
+        for is_second in (False, True):
+            if is_second:
+                pci.rescan()
+            deadline = time.monotonic() + _ATTACH_WAIT
+            while link_of_mac(kernel.links(), mac) is None:
+                if not netlink.wait_for_events((events,), deadline - time.monotonic()):
+                    break
+            else:
+                return
+    raise NotFound(_NO_NIC, _NO_NIC)
+
+
+def _log_unusable_routes(owners: Iterable[Vip | FixedIp]) -> None:
+    for owner in owners:
+        for route in sorted(set(owner.host_routes) - set(usable_host_routes(owner)), key=str):
+            LOG.warning("skipped a host route of another IP version subnet=%s route=%s", owner.subnet, route)

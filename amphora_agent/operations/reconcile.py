@@ -1,0 +1,363 @@
+"""Brings one interface of the namespace to its desired state, and takes one down.
+
+Decision: boot, plug, re-plug and the operator's command all end in `reconcile`, which observes, plans and performs
+until nothing is left to do. What is on disk is the desired state, so a reboot finds what the last request asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from amphora_agent.core.interface_file import parse_interface, render_interface
+from amphora_agent.core.network import (
+    AddAddress,
+    AddRoute,
+    AwaitAddresses,
+    EnableSlaac,
+    Interface,
+    InterfaceType,
+    Link,
+    Observed,
+    ObservedAddress,
+    ObservedRoute,
+    ObservedRule,
+    RemoveAddress,
+    RemoveRoute,
+    RemoveRule,
+    ReplaceRoute,
+    SetMtu,
+    SetUp,
+    StartDhcp,
+    Step,
+    plan,
+    plan_down,
+)
+from amphora_agent.core.nft_rules import render_filter, split_scripts
+from amphora_agent.core.paths import Paths
+from amphora_agent.errors import AgentError, HostFailure, InvalidRequest
+from amphora_agent.host import commands, dhcp, files, locks, netlink, netns, nft
+
+LOG = logging.getLogger(__name__)
+
+FILE_MODE = 0o644
+FILTER_MODE = 0o600
+# Each round follows on what the kernel did after the last one; two are usual.
+_ROUNDS = 5
+_LOCK_TIMEOUT = 45.0
+_LEASE_WAIT = 10.0
+_FIRST = (SetMtu, EnableSlaac, SetUp, AddAddress, StartDhcp)
+_FREEING = (RemoveRoute, ReplaceRoute, RemoveAddress)
+# A route may be nonsense its owner wrote; what is to be removed may be gone already.
+_TOLERATED = (AddRoute, ReplaceRoute, RemoveRoute, RemoveRule, RemoveAddress)
+
+
+def store(paths: Paths, interface: Interface) -> None:
+    """Persist the desired state of one interface; an unchanged file is not written again."""
+    data = render_interface(interface)
+    if files.read_optional(paths.interface(interface.name)) != data:
+        files.write_atomic(paths.interface(interface.name), data, FILE_MODE)
+
+
+def load(paths: Paths, name: str) -> Interface | None:
+    """Return the desired state of one interface, None when it has no file.
+
+    Raises:
+        InvalidRequest: the file is nonsense, or about another interface.
+    """
+    data = files.read_optional(paths.interface(name))
+    if data is None:
+        return None
+    interface = parse_interface(data)
+    if interface.name != name:
+        raise InvalidRequest(f"cannot read {paths.interface(name)}", f"it is about {interface.name}")
+    return interface
+
+
+def load_all(paths: Paths) -> tuple[list[Interface], list[AgentError]]:
+    """Return every interface with a file - `lo`, the VIP's, then members by number - and the errors of broken files."""
+    interfaces: list[Interface] = []
+    errors: list[AgentError] = []
+    names = [file.stem for file in paths.interfaces.glob("*.json")]
+    for name in sorted(names, key=lambda name: (name != "lo", len(name), name)):
+        try:
+            interface = load(paths, name)
+        except AgentError as error:
+            errors.append(error)
+        else:
+            interfaces += [interface] if interface is not None else []
+    return interfaces, errors
+
+
+@contextlib.contextmanager
+def exclusively(paths: Paths) -> Iterator[None]:
+    """Keep other processes of this amphora from changing interfaces meanwhile."""
+    files.make_directory(paths.interfaces)
+    with locks.exclusive(paths.interfaces, timeout=_LOCK_TIMEOUT):
+        yield
+
+
+def reconcile(paths: Paths, desired: Interface, others: Sequence[Interface] = ()) -> None:
+    """Bring an interface, which is in the namespace already, to its desired state, its firewall included.
+
+    Args:
+        paths: whose namespace.
+        desired: the state to reach.
+        others: interfaces that may have wanted a route this one held.
+
+    Raises:
+        HostFailure: it is not there, or the kernel refused something that is not a route. What was done stays, and the
+            next call goes on from there.
+    """
+    for error in netns.inside(paths.netns, lambda: _reconcile_here(paths, [desired], others)):
+        raise error
+
+
+def reconcile_all(paths: Paths, interfaces: Sequence[Interface]) -> list[AgentError]:
+    """Bring interfaces to their desired states; the waiting for addresses to settle is done once for all.
+
+    Returns: what went wrong, at most one error per interface and one for the firewall.
+    """
+    return netns.inside(paths.netns, lambda: _reconcile_here(paths, interfaces, interfaces))
+
+
+def _reconcile_here(paths: Paths, interfaces: Sequence[Interface], others: Sequence[Interface]) -> list[AgentError]:
+    with netlink.connect() as kernel:
+        convergence = Convergence(kernel, paths, interfaces)
+        convergence.begin()
+        convergence.finish()
+        if convergence.freed_routes:
+            _refill_routes_here(kernel, paths, others)
+        convergence.await_leases()
+    errors = list(convergence.errors.values())
+    scripts = [script for interface in convergence.sound() for script in interface.up]
+    try:
+        _run_scripts(scripts)
+    except AgentError as error:
+        errors.append(error)
+    return errors
+
+
+def refill_routes(paths: Paths, interfaces: Sequence[Interface]) -> None:
+    """Add the routes of interfaces that are up which another interface, now gone, held until now; logs failures.
+
+    Two subnets may want a route to the same destination, and the kernel keeps one.
+    """
+
+    def refill() -> None:
+        with netlink.connect() as kernel:
+            _refill_routes_here(kernel, paths, interfaces)
+
+    netns.inside(paths.netns, refill)
+
+
+def _refill_routes_here(kernel: netlink.Netlink, paths: Paths, interfaces: Sequence[Interface]) -> None:
+    for desired in interfaces:
+        snapshot = take_snapshot(kernel, with_routes=True)
+        if desired.name not in snapshot.links or not snapshot.links[desired.name].is_up:
+            continue
+        for step in plan(desired, observe(snapshot, paths, desired)):
+            if isinstance(step, AddRoute):
+                with _logging_errors():
+                    kernel.perform(step)
+
+
+class Convergence:
+    """Interfaces on their way to the desired state, over a connection to the calling thread's namespace.
+
+    `errors` has one per interface that was given up, by its name; `freed_routes` tells that others may get one now.
+    """
+
+    def __init__(self, kernel: netlink.Netlink, paths: Paths, interfaces: Sequence[Interface]) -> None:
+        self.errors: dict[str, AgentError] = {}
+        self.freed_routes = False
+        self._kernel = kernel
+        self._paths = paths
+        self._interfaces = interfaces
+        self._given_up: set[Step] = set()
+        self._ask_for_lease: list[Interface] = []
+
+    def sound(self) -> list[Interface]:
+        """Return the interfaces nothing went wrong with so far."""
+        return [interface for interface in self._interfaces if interface.name not in self.errors]
+
+    def begin(self) -> None:
+        """Load the filter, then bring links up and add their addresses, which need time to settle."""
+        snapshot = take_snapshot(self._kernel, with_routes=False)
+        for desired in self.sound():
+            with self._noting_errors(desired):
+                if needs_filter(self._paths, desired):
+                    load_filter(self._paths)
+                for step in plan(desired, observe(snapshot, self._paths, desired)):
+                    if isinstance(step, _FIRST):
+                        self._perform(desired, step)
+
+    def finish(self) -> None:
+        """Do the rest, in as many rounds as the kernel's own doing makes necessary."""
+        for _ in range(_ROUNDS):
+            snapshot = take_snapshot(self._kernel, with_routes=True)
+            is_settled = True
+            for desired in self.sound():
+                with self._noting_errors(desired):
+                    is_settled &= self._take_round(desired, snapshot)
+            if is_settled:
+                return
+
+    def await_leases(self) -> None:
+        """Wait a little for the addresses that new DHCP clients ask for."""
+        deadline = time.monotonic() + _LEASE_WAIT
+        for desired in self._ask_for_lease:
+            with self._noting_errors(desired):
+                self._kernel.await_lease(desired.name, deadline)
+
+    def _take_round(self, desired: Interface, snapshot: Snapshot) -> bool:
+        """Take the steps of one plan and return whether the kernel has nothing more to say to them."""
+        steps = [step for step in plan(desired, observe(snapshot, self._paths, desired)) if step not in self._given_up]
+        outcomes = [self._perform(desired, step) for step in steps]
+        return all(outcomes) and not any(isinstance(step, RemoveAddress) for step in steps)
+
+    @contextlib.contextmanager
+    def _noting_errors(self, desired: Interface) -> Iterator[None]:
+        try:
+            yield
+        except AgentError as error:
+            self.errors[desired.name] = error
+
+    def _perform(self, desired: Interface, step: Step) -> bool:
+        """Take a step and return whether it did what it should."""
+        try:
+            match step:
+                case StartDhcp():
+                    dhcp_client(self._paths, desired.name).start()
+                    self._ask_for_lease.append(desired)
+                case EnableSlaac():
+                    dhcp.enable_slaac(desired.name)
+                case _:
+                    self._kernel.perform(step)
+        except HostFailure as error:
+            if not isinstance(step, _TOLERATED):
+                raise
+            LOG.warning("%s: %s", error, error.detail)
+            self._given_up.add(step)
+            return False
+        self.freed_routes |= isinstance(step, _FREEING)
+        if isinstance(step, AwaitAddresses):  # once is enough, whatever came of it
+            self._given_up.add(step)
+        LOG.info("changed ifname=%s: %s", desired.name, step)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the kernel has of a whole namespace at one moment."""
+
+    links: dict[str, Link]
+    addresses: tuple[tuple[int, ObservedAddress], ...]
+    routes: tuple[ObservedRoute, ...] = ()
+    rules: tuple[ObservedRule, ...] = ()
+
+
+def take_snapshot(kernel: netlink.Netlink, *, with_routes: bool) -> Snapshot:
+    """Return what the calling thread's namespace has; routes and rules cost the most."""
+    return Snapshot(
+        links={link.name: link for link in kernel.links()},
+        addresses=kernel.addresses(),
+        routes=kernel.routes() if with_routes else (),
+        rules=kernel.rules() if with_routes else (),
+    )
+
+
+def observe(snapshot: Snapshot, paths: Paths, desired: Interface) -> Observed:
+    """Return what there is of one interface; called in its namespace.
+
+    Raises:
+        HostFailure: there is no such interface.
+    """
+    link = snapshot.links.get(desired.name)
+    if link is None:
+        raise HostFailure(f"cannot find the interface {desired.name}")
+    client = dhcp_client(paths, desired.name) if desired.dhcp else None
+    return Observed(
+        link=link,
+        addresses=tuple(address for index, address in snapshot.addresses if index == link.index),
+        routes=snapshot.routes,
+        rules=snapshot.rules,
+        slaac=desired.ipv6auto and dhcp.slaac_is_enabled(desired.name),
+        dhcp=client is not None and client.is_running(),
+        leased=frozenset() if client is None else client.leased(),
+    )
+
+
+def dhcp_client(paths: Paths, name: str) -> dhcp.DhcpClient:
+    """Return the DHCP client of an interface, running or not."""
+    return dhcp.DhcpClient(name, paths.dhcp_leases(name), paths.dhcp_pid(name))
+
+
+def needs_filter(paths: Paths, desired: Interface) -> bool:
+    """Tell whether the packet filter guards the interface: an SR-IOV VIP, or one that was given rules."""
+    return desired.type is InterfaceType.VIP and (desired.is_sriov or paths.nftables_rules.exists())
+
+
+def load_filter(paths: Paths) -> None:
+    """Load the stored filter into the calling thread's namespace; without one, or a broken one, close the VIP.
+
+    Raises:
+        HostFailure: nft refuses even that.
+    """
+    if paths.nftables_rules.exists():
+        try:
+            nft.load_file(paths.nftables_rules)
+        except HostFailure as error:
+            LOG.error("closed the VIP, because its filter is broken: %s: %s", error, error.detail)
+        else:
+            return
+    closed = render_filter([])
+    nft.load(closed)  # first: when nft itself does not work, the stored filter is not to blame
+    files.write_atomic(paths.nftables_rules, closed.encode(), FILTER_MODE)
+
+
+def _run_scripts(scripts: Sequence[str]) -> None:
+    """Run commands; masquerading is done here, in one transaction, though the files name a script for it."""
+    ruleset, others = split_scripts(scripts)
+    if ruleset:
+        nft.load(ruleset)
+    for command in others:
+        commands.check(command)
+
+
+def take_down(paths: Paths, desired: Interface) -> None:
+    """Take everything off an interface, take it down and run its `down` commands; failures inside are logged.
+
+    Raises:
+        HostFailure: the namespace cannot be entered.
+    """
+    netns.inside(paths.netns, lambda: _take_down_here(paths, desired))
+
+
+def _take_down_here(paths: Paths, desired: Interface) -> None:
+    if desired.ipv6auto:
+        dhcp.disable_slaac(desired.name)
+    with _logging_errors():
+        if desired.dhcp:
+            dhcp_client(paths, desired.name).release()
+    with _logging_errors(), netlink.connect() as kernel:
+        observed = observe(take_snapshot(kernel, with_routes=True), paths, desired)
+        if not observed.link.is_up:
+            return
+        for step in plan_down(desired, observed):
+            with _logging_errors():
+                kernel.perform(step)
+        kernel.set_down(observed.link)
+    with _logging_errors():
+        _run_scripts(desired.down)
+
+
+@contextlib.contextmanager
+def _logging_errors() -> Iterator[None]:
+    try:
+        yield
+    except AgentError as error:
+        LOG.warning("%s: %s", error, error.detail)
