@@ -86,6 +86,22 @@ def compare(config: LvsConfig, before: LvsConfig | None, others: frozenset[Servi
     return Difference(tuple(steps), tuple(key for key, servers in wanted.items() if servers and key not in table))
 
 
+def withdrawals(config: LvsConfig, table: Table) -> tuple[ChangeDestination, ...]:
+    """Return the steps that keep new clients from real servers that are to go: their weight becomes zero.
+
+    Args:
+        config: what shall be.
+        table: what the kernel has.
+    """
+    return tuple(
+        ChangeDestination(key, endpoint, 0, 0)
+        for key, servers in _servers(config)
+        if key in table
+        for endpoint, destination in table[key].destinations.items()
+        if endpoint not in servers and destination.weight > 0
+    )
+
+
 def _servers(config: LvsConfig) -> Iterator[tuple[ServiceKey, dict[Endpoint, RealServer]]]:
     for virtual in config.virtual_servers:
         servers = {server.endpoint: server for server in virtual.servers}

@@ -152,11 +152,11 @@ def test_a_lost_pid_file_does_not_make_a_second_process(unit: Unit, tmp_path: Pa
 
 
 @needs_root
-@pytest.mark.parametrize("content", ["", "garbage", "1 1\n", f"{os.getpid()} 1\n", "-5 3\n", "99999999999 1\n"])
+@pytest.mark.parametrize("content", ["", "garbage", "1 1\n", "OWN 1\n", "-5 3\n", "99999999999 1\n"])
 def test_a_stale_pid_file_names_no_running_unit(unit: Unit, tmp_path: Path, content: str) -> None:
     direct = supervisor(tmp_path)
     direct.enable(unit)
-    (tmp_path / "units" / f"{unit.name}.pid").write_text(content)
+    (tmp_path / "units" / f"{unit.name}.pid").write_text(content.replace("OWN", str(os.getpid())))
     assert direct.main_pid(unit) is None
     direct.start(unit)
     assert direct.main_pid(unit) not in (None, os.getpid())
