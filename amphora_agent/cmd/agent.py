@@ -63,11 +63,10 @@ def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bo
         return create_app(amphora)
 
     def on_worker_start() -> None:
-        from amphora_agent.operations import apply, startup  # noqa: PLC0415 - as above
+        from amphora_agent.operations import startup  # noqa: PLC0415 - as above
 
         startup.prepare(amphora)
         threading.Thread(target=startup.restore, args=(amphora, adopt), name="restore", daemon=True).start()
-        threading.Thread(target=apply.remove_idle_forever, args=(amphora,), name="removals", daemon=True).start()
 
     companion = Companion("amphora-hbeat", lambda: _heartbeat(settings_file.path)) if with_heartbeat else None
     Server(settings, load, on_worker_start, companion).run()

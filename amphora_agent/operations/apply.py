@@ -259,13 +259,6 @@ def _watch(amphora: Amphora) -> None:
         remove_idle(amphora)
 
 
-def remove_idle_forever(amphora: Amphora) -> None:
-    """Delete waiting servers as their connections end, from now on; for a thread of its own."""
-    while True:
-        time.sleep(REMOVAL_INTERVAL)
-        remove_idle(amphora)
-
-
 def remove_idle(amphora: Amphora) -> int:
     """Delete waiting servers that have no connection left; return how many still wait.
 

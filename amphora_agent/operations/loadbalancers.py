@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import assert_never
 
 from amphora_agent.core import haproxy_config, haproxy_memory, haproxy_process
+from amphora_agent.core.haproxy_audit import unexpected_lines
 from amphora_agent.core.haproxy_change import (
     Applied,
     Nothing,
@@ -41,6 +42,8 @@ LOG = logging.getLogger(__name__)
 
 CHECK_TIMEOUT = 55.0
 STATE_TIMEOUT = 5.0
+MAX_SHOWN_LINES = 3
+MAX_SHOWN_LINE = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ def upload(amphora: Amphora, amphora_id: AmphoraId, lb_id: LoadBalancerId, body:
         if files.read_optional(paths.haproxy_config(lb_id)) != config or not _is_applied(amphora, lb_id):
             files.write_atomic(candidate, config)
             _check(amphora, lb_id, candidate, peer)
+            _warn_of_the_unexpected(lb_id, config)
             files.rename_durable(candidate, paths.haproxy_config(lb_id))
         amphora.supervisor.enable(_unit(amphora, lb_id, peer))
         LOG.info("stored a configuration lb=%s bytes=%d", lb_id, len(config))
@@ -231,6 +235,14 @@ def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, stored: Stored)
             LOG.warning("haproxy ended while it was to be reloaded lb=%s: %s", lb_id, error.detail)
             return _start(amphora, lb_id, unit)
         raise HostFailure("Error reloading haproxy", _words(amphora, unit, error)) from error
+
+
+def _warn_of_the_unexpected(lb_id: LoadBalancerId, config: bytes) -> None:
+    """Say so when a configuration holds lines no controller writes: a tenant's value may have become a directive."""
+    unexpected = unexpected_lines(haproxy_config.parse(config.decode("utf-8", "replace")))
+    if unexpected:
+        shown = "; ".join(line[:MAX_SHOWN_LINE] for line in unexpected[:MAX_SHOWN_LINES])
+        LOG.warning("unexpected lines in a configuration lb=%s count=%d: %s", lb_id, len(unexpected), shown)
 
 
 def _warn_of_memory(lb_id: LoadBalancerId, text: str) -> None:

@@ -168,6 +168,8 @@ def _replug_member(amphora: Amphora, link: Link, port: Port, fixed_ips: Sequence
 
 def _find_inside(amphora: Amphora, mac: str) -> Link | None:
     netns.ensure(amphora.paths.netns)
+    if mac not in nics.inside_macs(amphora.paths):
+        return None
     return link_of_mac(nics.links_inside(amphora.paths), mac)
 
 
@@ -200,14 +202,14 @@ def _await_nic(amphora: Amphora, mac: str) -> None:
     Raises:
         NotFound: it is neither here nor in the namespace.
     """
-    if link_of_mac(nics.links_inside(amphora.paths), mac) is not None:
+    if mac in nics.inside_macs(amphora.paths) | netlink.mac_addresses():
         return
-    with netlink.link_events() as events, netlink.connect() as kernel:
+    with netlink.link_events() as events:
         for is_second in (False, True):
             if is_second:
                 pci.rescan()
             deadline = time.monotonic() + _ATTACH_WAIT
-            while link_of_mac(kernel.links(), mac) is None:
+            while mac not in netlink.mac_addresses():
                 if not netlink.wait_for_events((events,), deadline - time.monotonic()):
                     break
             else:
