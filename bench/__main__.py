@@ -16,7 +16,8 @@ EXISTING = Contestant(
     "existing", lambda: str(install.install() / "bin" / "python"), ("octavia", "pyroute2"), their_agent
 )
 OURS = Contestant("ours", lambda: sys.executable, ("amphora-agent",), our_agent)
-QUICK_PSS_MEGABYTES = 60.0
+# A guard against growth, with room for what else shares the libraries; the budget itself is a ratio, in the full table.
+QUICK_PSS_MEGABYTES = 68.0
 QUICK_START_CPU_SECONDS = 0.6
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from amphora_agent.core.network import VIP_INTERFACE, Subnet
 
 _VRRP_PROTOCOL_NUMBER = 112
+_DHCP_CLIENTS = "{ 68, 546 }"
 _MASQUERADE_SCRIPT = re.compile(
     r"(?:\S*/)?lvs-masquerade\.sh (add|delete) ipv([46]) ([\w.-]{1,15})( sriov)?\Z", re.ASCII
 )
@@ -133,6 +134,10 @@ def render_masquerade(action: MasqueradeAction, masquerades: Iterable[Masquerade
 
     Decision: the rules name sets of interfaces. Adding twice is adding once, deleting leaves the other interfaces
     alone, and rules that an older agent piled up in these chains go.
+
+    Decision: a new UDP or SCTP flow that IPVS did not take (no listener there yet, or none any more) is dropped.
+    Connection tracking would remember it as one without masquerading, and a client that keeps on sending from the
+    same port would get no answer from the listener that comes later.
     """
     return "\n".join(line for masquerade in masquerades for line in _masquerade_lines(action, masquerade)) + "\n"
 
@@ -145,16 +150,12 @@ def _masquerade_lines(action: MasqueradeAction, masquerade: Masquerade) -> Itera
         f"{family}-sctp-masq": "oifname @masqueraded meta l4proto sctp masquerade",
         "prerouting": "iifname @untracked meta l4proto tcp notrack",
         "output": "oifname @untracked meta l4proto tcp notrack",
+        "left-over": f"iifname @masqueraded meta l4proto {{ udp, sctp }} th dport != {_DHCP_CLIENTS} ct state new drop",
     }
     yield f"add table {table}"
     yield from (f"add set {table} {name} {{ type ifname; }}" for name in ("masqueraded", "untracked"))
     for chain, rule in rules.items():
-        hook = (
-            "type nat hook postrouting priority 100"
-            if chain.endswith("masq")
-            else f"type filter hook {chain} priority -300"
-        )
-        yield f"add chain {table} {chain} {{ {hook}; }}"
+        yield f"add chain {table} {chain} {{ {_hook(chain)}; }}"
         yield f"flush chain {table} {chain}"
         yield f"add rule {table} {chain} {rule}"
     is_masqueraded = action is MasqueradeAction.ADD
@@ -163,3 +164,14 @@ def _masquerade_lines(action: MasqueradeAction, masquerade: Masquerade) -> Itera
         yield f"add element {element}"
         if not wanted:  # to delete what is not there is an error, to add what is there is none
             yield f"delete element {element}"
+
+
+def _hook(chain: str) -> str:
+    """Return where a chain is called; IPVS takes its packets at 98 and 99 of the input hook."""
+    if chain == "left-over":
+        return "type filter hook input priority 150"
+    return (
+        "type nat hook postrouting priority 100"
+        if chain.endswith("masq")
+        else f"type filter hook {chain} priority -300"
+    )

@@ -99,6 +99,12 @@ def test_the_ip_version_an_interface_no_longer_has_is_deleted() -> None:
     assert split_scripts(["true"]) == ("", (("true",),))
 
 
+def test_what_ipvs_did_not_take_is_dropped_before_it_is_remembered() -> None:
+    text = render_masquerade(MasqueradeAction.ADD, [Masquerade(6, "eth1", is_sriov=False)])
+    assert "add chain ip6 octavia-ipv6 left-over { type filter hook input priority 150; }" in text
+    assert "left-over iifname @masqueraded meta l4proto { udp, sctp } th dport != { 68, 546 } ct state new drop" in text
+
+
 def test_connections_of_an_sriov_port_are_tracked() -> None:
     text = render_masquerade(MasqueradeAction.ADD, [Masquerade(4, "eth1", is_sriov=True)])
     assert 'delete element ip octavia-ipv4 untracked { "eth1" }' in text

@@ -63,7 +63,9 @@ def test_pool_comes_and_goes(machine: VirtualMachine, controller: Controller) ->
         for _ in range(2):
             assert not answers(machine, LISTENER.port)
             controller.apply_udp(LISTENER.id, full)
-            assert answers(machine, LISTENER.port)
+            began = time.monotonic()
+            machine.wait_for(lambda: answers(machine, LISTENER.port), 20, "an answer of the new pool")
+            LOG.warning("the new pool answers %.1f s after the call", time.monotonic() - began)
             controller.apply_udp(LISTENER.id, bare)
     assert not machine.inside("amphora-haproxy", ["ipvsadm", "-Sn"])
     controller.delete(LISTENER.id)

@@ -150,11 +150,12 @@ def test_the_file_is_the_truth_after_a_crash(plugged: Scenario) -> None:
     plugged.apply(member_lines(config, [member(1)]))
     assert outcome(plugged) == {"start": 1, "runtime": 1}
     assert {plugged.get(port=port) for _ in range(4)} == {"web2"}
+    before = set(plugged.amphora.netns.pids())
     os.kill(int((plugged.amphora.base / LB_ID / f"{LB_ID}.pid").read_text().split()[0]), signal.SIGKILL)
     deadline = time.monotonic() + 20
     while True:
         with contextlib.suppress(OSError):
-            if plugged.get(port=port, timeout=1.0) == "web2":
+            if not before & set(plugged.amphora.netns.pids()) and plugged.get(port=port, timeout=1.0) == "web2":
                 break
         assert time.monotonic() < deadline
     assert {plugged.get(port=port) for _ in range(4)} == {"web2"}

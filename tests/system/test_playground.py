@@ -60,8 +60,9 @@ def playground(name: str, *options: str, timeout: float = 120) -> subprocess.Com
 @contextlib.contextmanager
 def started(name: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start the playground and, in the end, make sure that it is over."""
+    # Whoever runs the tests may have hang-ups ignored, and a child would inherit that.
     with subprocess.Popen(
-        command(name, *options),
+        ["env", "--default-signal=HUP", *command(name, *options)],
         cwd=ROOT,
         env={**os.environ, MARK: name},
         stdin=subprocess.DEVNULL,

@@ -111,6 +111,13 @@ class Node:
         """Return HAProxy's master."""
         return int((self.amphora.base / LB_ID / f"{LB_ID}.pid").read_text().split()[0])
 
+    def is_haproxy_another(self, pid: int) -> bool:
+        """Tell whether HAProxy runs again after `pid` has ended; its pid file may be missing meanwhile."""
+        try:
+            return self.haproxy_pid() != pid
+        except (OSError, ValueError, IndexError):
+            return False
+
     def keepalived_pid(self) -> int:
         """Return keepalived's parent process."""
         return int((self.amphora.base / "vrrp" / "octavia-keepalived.pid").read_text().split()[0])

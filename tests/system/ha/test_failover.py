@@ -84,7 +84,7 @@ def test_crashed_haproxy_is_back_before_the_vip_would_move(pair: Pair, capsys: p
     with watching(pair) as outages:
         pid = master.haproxy_pid()
         kill(pid)
-        wait_until(lambda: master.haproxy_pid() != pid and pair.answers(), 10, pair.describe)
+        wait_until(lambda: master.is_haproxy_another(pid) and pair.answers(), 10, pair.describe)
     resume_within(pair, outages, "HAProxy crashed", capsys)
     assert pair.await_master() is master
 

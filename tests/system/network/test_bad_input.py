@@ -83,13 +83,11 @@ def without(body: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def state(machine: Machine) -> object:
+    """Return all files and all of the kernel's, but for link-local addresses, which come and settle by themselves."""
     files = {file: file.read_bytes() for file in machine.paths.base.parent.rglob("*") if file.is_file()}
-    return (
-        files,
-        machine.inside_run("ip", "addr"),
-        machine.inside_run("ip", "rule"),
-        machine.inside_run("nft", "list", "ruleset"),
-    )
+    addresses = [machine.inside_json("addr", "show", "scope", scope) for scope in ("global", "host")]
+    links = [(link["ifname"], link["mtu"], link["address"]) for link in machine.inside_json("link")]
+    return files, addresses, links, machine.inside_run("ip", "rule"), machine.inside_run("nft", "list", "ruleset")
 
 
 @pytest.fixture

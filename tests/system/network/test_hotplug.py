@@ -222,3 +222,37 @@ def test_the_command_reports_each_failure_and_goes_on(machine: Machine) -> None:
     for words in (["up"], ["sideways", "eth2"], []):
         assert subprocess.run([*command, *words], capture_output=True, check=False, timeout=60).returncode == 1
     assert subprocess.run([*command, "up", "eth9"], capture_output=True, check=False, timeout=60).returncode == 2
+
+
+def with_route(number: int) -> dict[str, Any]:
+    body = member(number)
+    body["fixed_ips"][0]["host_routes"] = [{"destination": "203.0.113.0/24", "nexthop": f"10.{number}.0.7"}]
+    return body
+
+
+def route_holders(machine: Machine) -> list[str]:
+    routes = machine.inside_json("route", "show", "203.0.113.0/24")
+    return [route["dev"] for route in routes]
+
+
+def test_a_route_two_subnets_want_goes_to_the_other_when_its_holder_drops_it(machine: Machine) -> None:
+    agent = client(machine)
+    for number in (2, 3):
+        machine.add_nic(f"ens{number}", mac(number))
+        assert agent.post("/1.0/plug/network", json=with_route(number)).status_code == 202
+    assert route_holders(machine) == ["eth2"]
+    assert agent.post("/1.0/plug/network", json=member(2)).status_code == 202
+    assert route_holders(machine) == ["eth3"]
+
+
+def test_a_route_two_subnets_want_goes_to_the_other_when_its_holder_is_unplugged(machine: Machine) -> None:
+    agent = client(machine)
+    for number in (2, 3):
+        machine.add_nic(f"ens{number}", mac(number))
+        assert agent.post("/1.0/plug/network", json=with_route(number)).status_code == 202
+    interfaces.watch(machine.amphora)
+    machine.inside_run("ip", "link", "del", "eth2")
+    deadline = time.monotonic() + 10
+    while route_holders(machine) != ["eth3"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -200,7 +200,7 @@ class World:
 
     def attach(self, names: dict[str, int]) -> None:
         """Attach NICs under these names, in this order, unless they are there."""
-        present = {link.mac for link in (*nics.links_here(), *nics.links_inside(self.machine.paths))}
+        present = self.macs()
         commands, peers = [], []
         for name, nic in names.items():
             if MACS[nic] not in present:
@@ -209,6 +209,10 @@ class World:
                 commands.append(f"{veth} netns {self.machine.outside}")
         batch(commands)
         netns.inside(self.machine.outside, lambda: batch(f"link set {peer} up" for peer in peers))
+
+    def macs(self) -> frozenset[str]:
+        """Return the MAC addresses of all NICs that are attached."""
+        return netlink.mac_addresses() | nics.inside_macs(self.machine.paths)
 
     def name_of(self, nic: int) -> str | None:
         """Return a NIC's name inside."""
@@ -270,12 +274,12 @@ class World:
         """What the controller does, for a NIC that is attached."""
         amphora = self.machine.amphora
         nic = 0 if isinstance(event, PlugVip) else event.nic
-        if MACS[nic] not in {link.mac for link in (*nics.links_here(), *nics.links_inside(amphora.paths))}:
+        if MACS[nic] not in self.macs():
             return
         with contextlib.suppress(Conflict):
             if isinstance(event, PlugVip):
                 plug.plug_vip(amphora, event.net, event.port)
-            elif event.nic or self.name_of(0) is not None:
+            elif event.nic or MACS[0] in nics.inside_macs(amphora.paths):
                 net = None if event.nic else self.primary_net()
                 plug.plug_network(amphora, Port(mac=MACS[event.nic], mtu=event.mtu), event.fixed_ips, net)
 
