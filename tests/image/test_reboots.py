@@ -30,12 +30,12 @@ def test_udp_listener_comes_back(way: Callable[[VirtualMachine], None], machine:
     way(machine)
     began = time.monotonic()
     with udp_servers(machine, [member.address for member in MEMBERS]):
-        machine.wait_for(lambda: answers(machine, LISTENER.port), 60, "an answer through the VIP")
+        machine.wait_for(lambda: answers(machine, LISTENER.port), 120, "an answer through the VIP")
         answered = time.monotonic() - began
         machine.heartbeats.drain()
         wanted = {member.id: "UP" for member in MEMBERS}
         machine.heartbeats.receive_until(
-            lambda message: message["pools"].get(LISTENER.pool_id, {}).get("members") == wanted, timeout=60
+            lambda message: message["pools"].get(LISTENER.pool_id, {}).get("members") == wanted, timeout=120
         )
     LOG.warning("commands %.1f s after the order, UDP %.1f s later", machine.boot_seconds, answered)
     machine.wait_for(machine.agent_answers, 90, "the agent")

@@ -52,7 +52,7 @@ TABLE: Mapping[str, Pool | str] = {
     "18-udp-loadbalancer-disabled": NO_POOL,
 }
 # A check of a member that does not answer: 3 retries, 5 s apart.
-SETTLE_SECONDS = 120.0
+SETTLE_SECONDS = 180.0
 KNOWN = {"UP", "DOWN", "DRAIN", "MAINT", "no check", "RESTARTING"}
 
 
