@@ -79,12 +79,11 @@ def ask_master(path: Path) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
             try:
                 connection.connect(str(path))
+                connection.sendall(b"show proc\n")
+                return connection.recv(65536).decode()
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-                continue
-            connection.sendall(b"show proc\n")
-            return connection.recv(65536).decode()
 
 
 def wait_for_line(lines: Iterable[str], text: str) -> None:
