@@ -61,12 +61,12 @@ EOF
 
 @contextlib.contextmanager
 def existing_agent(
-    options: Mapping[str, Mapping[str, str]] | None = None, *, started: bool = True
+    options: Mapping[str, Mapping[str, str]] | None = None, *, started: bool = True, topology: str = "SINGLE"
 ) -> Iterator[RunningAmphora]:
     """Yield a running existing agent; only one at a time, for it knows one namespace name."""
     binaries = install.install() / "bin"
     command = (str(binaries / "amphora-agent"), "--config-file")
-    amphora = RunningAmphora(command=command, options=options or {}, image=True, started=False)
+    amphora = RunningAmphora(command=command, options=options or {}, image=True, started=False, topology=topology)
     with amphora:
         # The unit's limit of open files, which a machine under test may not grant.
         group = amphora.base / "haproxy-default-user-group.conf"

@@ -20,13 +20,14 @@ from tests.scenario import Scenario, scenario
 
 
 @contextlib.contextmanager
-def fresh_amphora(*, heartbeats: bool, started: bool = True) -> Iterator[RunningAmphora]:
-    """Yield a new amphora of topology SINGLE with the agent under test."""
-    with contextlib.ExitStack() as stack:
-        if os.environ.get("COMPAT_AGENT") == "existing":
-            yield stack.enter_context(existing_agent(started=started))
-        else:
-            yield stack.enter_context(RunningAmphora(heartbeats=heartbeats, started=started))
+def fresh_amphora(
+    *, heartbeats: bool, started: bool = True, topology: str = "SINGLE", image: bool = False
+) -> Iterator[RunningAmphora]:
+    """Yield a new amphora with the agent under test; with `image` it has the names that Octavia renders."""
+    ours = RunningAmphora(heartbeats=heartbeats, started=started, topology=topology, image=image)
+    is_existing = os.environ.get("COMPAT_AGENT") == "existing"
+    with existing_agent(started=started, topology=topology) if is_existing else ours as amphora:
+        yield amphora
 
 
 @pytest.fixture(scope="session")
