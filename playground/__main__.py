@@ -40,9 +40,11 @@ def main() -> int:
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin:/sbin"])
     try:
         scene.check_machine()
-        if arguments.heartbeats:
-            return show_heartbeats(site, out)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        if arguments.heartbeats:
+            with contextlib.suppress(KeyboardInterrupt), _interruptible():
+                show_heartbeats(site, out)
+            return 0
         if arguments.end:
             return end(site, out)
         return run(site, out, keep=arguments.keep)

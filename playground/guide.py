@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from playground.controller import describe
 from playground.printer import Printer
@@ -49,8 +50,12 @@ def look_around(site: Site, out: Printer) -> None:
             out.line(command)
 
 
-def show_heartbeats(site: Site, out: Printer) -> int:
-    """Print every heartbeat of a kept playground until Ctrl-C; return the exit code."""
+def show_heartbeats(site: Site, out: Printer) -> NoReturn:
+    """Print every heartbeat of a kept playground until Ctrl-C.
+
+    Raises:
+        Refused: no playground was kept, or no heartbeat comes.
+    """
     if not site.is_kept():
         raise Refused("cannot receive heartbeats: no playground was kept; start one with  playground/run --keep")
     try:
@@ -62,8 +67,6 @@ def show_heartbeats(site: Site, out: Printer) -> int:
         try:
             while True:
                 out.line(describe(receiver.receive(timeout=30), out))
-        except KeyboardInterrupt:
-            return 0
         except TimeoutError:
             raise Refused("no heartbeat within 30 s: does the agent still run?") from None
 
