@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGUSR2
 
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import Paths
@@ -66,6 +67,7 @@ def haproxy_unit(paths: Paths, lb_id: LoadBalancerId, command: str, files: Seque
         argv=(command, "-Ws", *process_options(paths, lb_id, files), "-L", peer),
         netns=paths.netns,
         log=paths.process_log(lb_id),
+        reload_signal=SIGUSR2,
     )
 
 

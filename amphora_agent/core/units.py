@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGHUP, Signals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +16,11 @@ class Unit:
         argv: the same process for the direct supervisor; runs in the foreground.
         netns: path of the network namespace it runs in.
         log: where the direct supervisor sends its output.
+        reload_signal: has the process read its configuration again.
     """
 
     name: str
     argv: tuple[str, ...]
     netns: Path
     log: Path
+    reload_signal: Signals = SIGHUP

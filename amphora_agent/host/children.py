@@ -82,12 +82,11 @@ class DirectSupervisor:
                 self._spawn(unit)
 
     def reload(self, unit: Unit) -> None:
-        """Send SIGUSR2 to HAProxy's master, SIGHUP to any other program."""
+        """Send the unit's signal to its main process."""
         pid = self.main_pid(unit)
         if pid is None:
             raise HostFailure(f"cannot reload {unit.name}", "it is not running")
-        is_haproxy = Path(unit.argv[0]).name.startswith("haproxy")
-        os.kill(pid, signal.SIGUSR2 if is_haproxy else signal.SIGHUP)
+        os.kill(pid, unit.reload_signal)
 
     def stop(self, unit: Unit) -> None:
         """Terminate the unit's main process, then whatever is left of its process group."""

@@ -12,13 +12,20 @@ from tests.container.haproxy_instance import Instance
 from tests.container.machine import Machine
 
 _SCRIPT = """
-import json, logging, sys
+import json, os, signal, sys, time
 from pathlib import Path
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import systemd
-unit = Unit(name={unit!r}, argv=(), netns=Path("/run/netns/amphora-haproxy"), log=Path("/dev/null"))
-supervisor = systemd.SystemdSupervisor()
+unit = Unit(name={unit!r}, argv=(), netns=Path("/run/netns/amphora-haproxy"), log=Path("/dev/null"),
+            reload_signal=signal.SIGUSR2)
+class Supervisor(systemd.SystemdSupervisor):
+    def crash(self, unit):
+        pid = self.main_pid(unit)
+        os.kill(pid, signal.SIGKILL)
+        while self.main_pid(unit) in (None, pid):
+            time.sleep(0.05)
+supervisor = Supervisor()
 replies = []
 for name in {calls!r}:
     try:
@@ -30,7 +37,10 @@ json.dump(replies, sys.stdout)
 
 
 def call(instance: Instance, *names: str) -> list[object]:
-    """Call methods of the port one after the other; a HostFailure is returned as its text."""
+    """Call methods of the port one after the other; a HostFailure is returned as its text.
+
+    One more, `crash`, kills the main process and waits for the next one.
+    """
     replies = json.loads(instance.machine.python(_SCRIPT.format(unit=instance.unit, calls=names)))
     assert isinstance(replies, list)
     return replies
@@ -54,6 +64,14 @@ def test_main_pid_is_that_of_haproxy_while_there_is_one(haproxy: Instance) -> No
     assert (before, started) == (None, None)
     assert running == haproxy.pid() != 0
     assert haproxy.answer() == "one"
+
+
+def test_main_pid_is_never_that_of_a_process_before(haproxy: Instance) -> None:
+    _, first, _, second, _, stopped = call(haproxy, "start", "main_pid", "crash", "main_pid", "stop", "main_pid")
+    assert first
+    assert second
+    assert first != second
+    assert stopped is None
 
 
 def test_reload_of_what_does_not_run_says_so(haproxy: Instance) -> None:
