@@ -9,6 +9,7 @@ cost a reload.
 
 from __future__ import annotations
 
+import functools
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -120,8 +121,12 @@ def unquote(word: str) -> str:
     ).replace("\0", '"')
 
 
+@functools.lru_cache(maxsize=2)
 def parse(text: str) -> Config:
-    """Return the model of any text whatsoever; what is not understood stays as lines."""
+    """Return the model of any text whatsoever; what is not understood stays as lines.
+
+    Remembers two texts: each step of a change asks for the one before it and the one after.
+    """
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -282,6 +287,8 @@ def rewrite_for(text: str, version: Version) -> str:
     `global`, since a path, a header or a log format may well contain " group x". Lines about `external-check` go
     before 1.6, which does not know them.
     """
+    if "group" not in text and "external-check" not in text:
+        return text
     kept = []
     kind = ""
     for line in text.split("\n"):

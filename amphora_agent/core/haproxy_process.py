@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGUSR2
 
+from amphora_agent.core.haproxy_version import Version
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import Paths
 from amphora_agent.core.settings import Settings
@@ -22,22 +23,30 @@ from amphora_agent.core.units import Unit
 _UPTIME = re.compile(r"(\d+)d(\d+)h(\d+)m(\d+)s\Z")
 _FAILED = re.compile(r"\[failed:\s*(\d+)\]")
 _BANNER = "haproxy version is"
+_HAS_HTTP_CLIENT = Version(2, 6)
 
 
-def agent_config(paths: Paths, lb_id: LoadBalancerId, settings: Settings, group: str | None) -> str:
+def agent_config(
+    paths: Paths, lb_id: LoadBalancerId, settings: Settings, version: Version, *, group: str | None
+) -> str:
     """Return our own HAProxy file for one load balancer.
 
     Args:
         paths: where the sockets go.
         lb_id: the load balancer.
         settings: the bounds on old workers.
+        version: of the installed binary.
         group: group of the workers, None where the image's own file names it.
 
-    Source: HAProxy configuration guide, section 3.1: `stats socket`, `hard-stop-after`, `mworker-max-reloads`.
+    Source: HAProxy configuration guide, section 3.1: `stats socket`, `hard-stop-after`, `mworker-max-reloads`,
+    `httpclient.ssl.verify`.
     """
     lines = ["global"]
     if group is not None:
         lines.append(f"    group {group}")
+    if version >= _HAS_HTTP_CLIENT:
+        # The client for scripts, of which a load balancer has none, reads every CA of the machine: 20 ms of each start.
+        lines.append("    httpclient.ssl.verify none")
     lines += [
         "    no strict-limits",
         f"    stats socket {paths.admin_socket(lb_id)} mode 600 level admin",

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
-from amphora_agent.host.files import make_directory, read_optional, remove, write_atomic
+from amphora_agent.host.files import make_directory, read_optional, remove, write_atomic, write_volatile
 from amphora_agent.host.procfs import process_start_time
 
 LOG = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class DirectSupervisor:
         LOG.info("started unit=%s pid=%d", unit.name, child.pid)
 
     def _write_pid(self, name: str, pid: int) -> None:
-        write_atomic(self._pid_path(name), f"{pid} {process_start_time(pid)}\n".encode(), 0o644)
+        write_volatile(self._pid_path(name), f"{pid} {process_start_time(pid)}\n".encode(), 0o644)
 
     def _running(self, name: str) -> int | None:
         child = self._children.get(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amphora_agent.core.counters import Counters, parse_counters, render_counters
 from amphora_agent.errors import HostFailure
-from amphora_agent.host.files import read_optional, write_atomic
+from amphora_agent.host.files import read_optional, write_volatile
 
 LOG = logging.getLogger(__name__)
 
@@ -44,9 +44,9 @@ def load_counters(path: Path, started: int) -> Counters:
 
 
 def store_counters(path: Path, counters: Counters) -> None:
-    """Replace the counters file.
+    """Replace the counters file: what of the running workers' counts was reported, or what of it still is to be.
 
     Raises:
         HostFailure: the old one is still in place.
     """
-    write_atomic(path, render_counters(counters), MODE)
+    write_volatile(path, render_counters(counters), MODE)

@@ -1,4 +1,7 @@
-"""The one way files are written and removed: a power cut leaves the old content or the new, never half of it."""
+"""The one way files are written and removed: a power cut leaves the old content or the new, never half of it.
+
+What only describes running processes need not outlive them: it is written whole as well, but nobody waits for the disk.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,32 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     Raises:
         HostFailure: the old content is still in place.
     """
+    _replace(path, data, mode, is_durable=True)
+
+
+def write_volatile(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Do the same without waiting for the disk: for what describes running processes, which a power cut ends as well.
+
+    A reader, or a crash of ours, meets the old content or the new. After a power cut the file may be anything.
+
+    Raises:
+        HostFailure: the old content is still in place.
+    """
+    _replace(path, data, mode, is_durable=False)
+
+
+def _replace(path: Path, data: bytes, mode: int, *, is_durable: bool) -> None:
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{threading.get_ident()}{TEMPORARY_SUFFIX}")
     try:
         with os.fdopen(os.open(temporary, _NEW_FILE, mode), "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        sync_directory(path.parent)
+        if is_durable:
+            sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -40,21 +60,22 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def rename_durable(source: Path, target: Path) -> None:
-    """Rename within one directory and make the rename survive a power cut.
+    """Rename a file within one directory; content and name survive a power cut, however it was written.
 
     Raises:
         HostFailure: nothing changed.
     """
     try:
+        sync(source)
         source.replace(target)
-        sync_directory(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise HostFailure(f"cannot rename {source} to {target}", error.strerror or str(error)) from error
 
 
-def sync_directory(directory: Path) -> None:
-    """Flush a directory's entries to disk."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Flush a file's content, or a directory's entries, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -101,10 +122,22 @@ def remove(path: Path) -> None:
 
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
-        sync_directory(path.parent)
+            path.unlink()
+        sync(path.parent)
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise HostFailure(f"cannot remove {path}", error.strerror or str(error)) from error
+
+
+def remove_volatile(path: Path) -> None:
+    """Remove what `write_volatile` wrote, without waiting for the disk; nothing there is fine.
+
+    Raises:
+        HostFailure: it is still there.
+    """
+    try:
+        path.unlink(missing_ok=True)
     except OSError as error:
         raise HostFailure(f"cannot remove {path}", error.strerror or str(error)) from error
 

@@ -40,7 +40,6 @@ LOG = logging.getLogger(__name__)
 
 COMMAND_TIMEOUT = 3.0
 PLAN_TIMEOUT = 10.0
-REMOVAL_INTERVAL = 2.0
 # A worker that ends so soon after a runtime change is taken to have crashed of it.
 CRASH_SECONDS = 600.0
 # Versions that may delete a server a stream still points to delete only after every retry must be over.
@@ -73,7 +72,7 @@ def ability(amphora: Amphora, lb_id: LoadBalancerId, applied: Applied | None, ru
     reason = (files.read_optional(paths.reload_only(lb_id)) or b"").decode("utf-8", "replace")
     if not reason and applied is not None and has_crashed(applied, running, _boot_seconds()):
         reason = "HAProxy ended soon after a change at run time"
-        files.write_atomic(paths.reload_only(lb_id), reason.encode())
+        files.write_volatile(paths.reload_only(lb_id), reason.encode())
         LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", lb_id, reason)
     version = None if running is None else running_version(paths.admin_socket(lb_id))
     return Ability(
@@ -109,7 +108,7 @@ def running_version(socket: Path) -> Version | None:
 def clear_reload_only(amphora: Amphora) -> None:
     """Forget that instances had to be reloaded; called when the agent starts."""
     for path in amphora.paths.agent.glob("*/reload-only"):
-        files.remove(path)
+        files.remove_volatile(path)
 
 
 def change_running(
@@ -123,7 +122,7 @@ def change_running(
         HostFailure: HAProxy has to be reloaded; nothing may be concluded about what it runs.
     """
     path = amphora.paths.applied(lb_id)
-    files.write_atomic(path, applied_to_json(replace(applied, is_unfinished=True, changed_at=_boot_seconds())))
+    files.write_volatile(path, applied_to_json(replace(applied, is_unfinished=True, changed_at=_boot_seconds())))
     proxy = RunningProxy(
         socket=amphora.paths.admin_socket(lb_id), removing=amphora.paths.removing(lb_id), version=version
     )
@@ -137,7 +136,7 @@ def change_running(
         commits=plan.commits,
         changed_at=_boot_seconds(),
     )
-    files.write_atomic(path, applied_to_json(done))
+    files.write_volatile(path, applied_to_json(done))
     return done
 
 
@@ -238,14 +237,14 @@ def read_removing(path: Path) -> Removing:
 def _write_removing(path: Path, removing: Mapping[str, list[str]]) -> None:
     left = {backend: names for backend, names in removing.items() if names}
     if left:
-        files.write_atomic(path, json.dumps(left).encode())
+        files.write_volatile(path, json.dumps(left).encode())
     else:
-        files.remove(path)
+        files.remove_volatile(path)
 
 
 def forget_removals(amphora: Amphora, lb_id: LoadBalancerId) -> None:
     """Forget who waited for deletion: a started or reloaded HAProxy has only the servers of the file."""
-    files.remove(amphora.paths.removing(lb_id))
+    files.remove_volatile(amphora.paths.removing(lb_id))
 
 
 def watch(amphora: Amphora) -> None:

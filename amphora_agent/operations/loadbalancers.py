@@ -97,9 +97,9 @@ def upload(amphora: Amphora, amphora_id: AmphoraId, lb_id: LoadBalancerId, body:
         files.make_directory(paths.loadbalancer_agent(lb_id), 0o700)
         candidate = paths.haproxy_config(lb_id).with_name("haproxy.cfg.new")
         peer = haproxy_config.peer_name(amphora_id)
-        _write_companions(amphora, lb_id, peer)
+        _write_companions(amphora, lb_id, version, peer)
         if files.read_optional(paths.haproxy_config(lb_id)) != config or not _is_applied(amphora, lb_id):
-            files.write_atomic(candidate, config)
+            files.write_volatile(candidate, config)
             _check(amphora, lb_id, candidate, peer)
             _warn_of_the_unexpected(lb_id, config)
             files.rename_durable(candidate, paths.haproxy_config(lb_id))
@@ -122,7 +122,7 @@ def perform(amphora: Amphora, lb_id: LoadBalancerId, action: Action) -> Performe
         vrrp.follow_loadbalancer(amphora, lb_id, action)
         if action is Action.STOP:
             amphora.supervisor.stop(unit)
-            files.remove(amphora.paths.applied(lb_id))
+            files.remove_volatile(amphora.paths.applied(lb_id))
             LOG.info("stopped haproxy lb=%s", lb_id)
             return Performed(started=False, reason="asked to stop")
         text = config.decode("utf-8", "replace")
@@ -204,13 +204,13 @@ def _change(
 def _record(amphora: Amphora, lb_id: LoadBalancerId, stored: Stored, worker: Worker) -> None:
     """Note what a started or reloaded worker runs: the files, and nothing that was changed before."""
     record = Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=worker)
-    files.write_atomic(amphora.paths.applied(lb_id), applied_to_json(record))
+    files.write_volatile(amphora.paths.applied(lb_id), applied_to_json(record))
     apply.forget_removals(amphora, lb_id)
 
 
 def _start(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit) -> Worker:
     netns.ensure(amphora.paths.netns)
-    files.remove(amphora.paths.servers_state(lb_id))
+    files.remove_volatile(amphora.paths.servers_state(lb_id))
     try:
         amphora.supervisor.start(unit)
         return haproxy_master.await_worker(amphora.paths.admin_socket(lb_id), lambda: _is_alive(amphora, unit))
@@ -268,7 +268,7 @@ def _save_servers_state(amphora: Amphora, lb_id: LoadBalancerId, text: str) -> N
     try:
         answer = haproxy_socket.query(amphora.paths.admin_socket(lb_id), "show servers state", STATE_TIMEOUT)
         state = filter_servers_state(answer.decode("utf-8", "replace"), haproxy_config.parse(text))
-        files.write_atomic(amphora.paths.servers_state(lb_id), state.encode())
+        files.write_volatile(amphora.paths.servers_state(lb_id), state.encode())
     except HostFailure as error:
         LOG.warning("cannot save the servers' state lb=%s: %s %s", lb_id, error, error.detail)
 
@@ -282,7 +282,7 @@ def _save_farewell(amphora: Amphora, lb_id: LoadBalancerId) -> None:
     try:
         stat = haproxy_socket.query(paths.admin_socket(lb_id), "show stat -1 1 -1", STATE_TIMEOUT)
         farewell = {"pid": worker.pid, "started": worker.started, "stat": stat.decode("utf-8", "replace")}
-        files.write_atomic(paths.replaced_worker(lb_id), json.dumps(farewell).encode())
+        files.write_volatile(paths.replaced_worker(lb_id), json.dumps(farewell).encode())
     except HostFailure as error:
         LOG.warning("cannot keep the counters of a worker lb=%s: %s %s", lb_id, error, error.detail)
 
@@ -297,11 +297,12 @@ def _check(amphora: Amphora, lb_id: LoadBalancerId, candidate: Path, peer: str) 
         raise InvalidRequest("Invalid request", done.output)
 
 
-def _write_companions(amphora: Amphora, lb_id: LoadBalancerId, peer: str) -> None:
+def _write_companions(amphora: Amphora, lb_id: LoadBalancerId, version: Version, peer: str) -> None:
     """Write our second HAProxy file and the template unit's environment, where they differ."""
     paths, settings = amphora.paths, amphora.started
     names_group = paths.user_group.exists()
-    own = haproxy_process.agent_config(paths, lb_id, settings, None if names_group else _worker_group())
+    group = None if names_group else _worker_group()
+    own = haproxy_process.agent_config(paths, lb_id, settings, version, group=group)
     config_files = haproxy_process.config_files(
         paths, lb_id, paths.haproxy_config(lb_id), image_names_group=names_group
     )

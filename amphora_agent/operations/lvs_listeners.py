@@ -72,7 +72,7 @@ def upload(amphora: Amphora, listener_id: ListenerId, body: bytes) -> None:
         install_check(amphora)
         files.make_directory(paths.lvs_agent(listener_id), 0o700)
         if files.read_optional(paths.lvs_config(listener_id)) != body:
-            files.write_atomic(paths.lvs_changed(listener_id), PENDING)
+            files.write_volatile(paths.lvs_changed(listener_id), PENDING)
             files.write_atomic(paths.lvs_config(listener_id), body, _CONFIG_MODE)
             LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
         try:
@@ -197,8 +197,8 @@ def _follow(amphora: Amphora, listener_id: ListenerId, unit: Unit, text: str) ->
     record = _record(amphora, listener_id, text)
     if record is None:
         raise HostFailure("cannot run keepalived", "it ended")
-    files.write_atomic(paths.lvs_applied(listener_id), applied_to_json(record))
-    files.write_atomic(paths.lvs_changed(listener_id), _now())
+    files.write_volatile(paths.lvs_applied(listener_id), applied_to_json(record))
+    files.write_volatile(paths.lvs_changed(listener_id), _now())
 
 
 def _withdraw(amphora: Amphora, listener_id: ListenerId, config: lvs_config.LvsConfig) -> None:
@@ -219,7 +219,7 @@ def _note_change_is_over(amphora: Amphora, listener_id: ListenerId) -> None:
     """Forget that an upload waits to be applied: it went back to what is applied."""
     path = amphora.paths.lvs_changed(listener_id)
     if files.read_optional(path) == PENDING:
-        files.write_atomic(path, _now())
+        files.write_volatile(path, _now())
 
 
 def _now() -> bytes:
@@ -283,7 +283,7 @@ def _stop(amphora: Amphora, listener_id: ListenerId, unit: Unit) -> None:
     """Stop keepalived, and remove the services that one which was killed had left."""
     amphora.supervisor.stop(unit)
     _remove_pid_files(amphora, listener_id)
-    files.remove(amphora.paths.lvs_applied(listener_id))
+    files.remove_volatile(amphora.paths.lvs_applied(listener_id))
     LOG.info("stopped keepalived listener=%s", listener_id)
     config = lvs_config.parse(stored_config(amphora, listener_id).decode("utf-8", "replace"))
     others = _services_of_others(amphora, listener_id)

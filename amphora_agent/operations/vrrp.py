@@ -112,7 +112,7 @@ def stop(amphora: Amphora) -> None:
     """
     paths = amphora.paths
     amphora.supervisor.stop(keepalived_process.vrrp_unit(paths))
-    files.remove(paths.vrrp_applied)
+    files.remove_volatile(paths.vrrp_applied)
     files.remove(paths.vrrp_pid)
     release_vips(amphora)
     LOG.info("stopped keepalived of VRRP")
@@ -202,11 +202,11 @@ def reloading(amphora: Amphora, lb_id: LoadBalancerId) -> Iterator[None]:
         return
     flag = amphora.paths.reloading(lb_id)
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + RELOAD_ALLOWANCE
-    files.write_atomic(flag, f"{until:.1f}\n".encode(), _CHECK_MODE)
+    files.write_volatile(flag, f"{until:.1f}\n".encode(), _CHECK_MODE)
     try:
         yield
     finally:
-        files.remove(flag)
+        files.remove_volatile(flag)
 
 
 def check_command() -> tuple[str, ...]:
@@ -254,7 +254,7 @@ def _record(amphora: Amphora, config: bytes) -> None:
     applied = _applied(config, pid) if pid is not None else None
     if applied is not None:
         files.make_directory(amphora.paths.vrrp_agent, 0o700)
-        files.write_atomic(amphora.paths.vrrp_applied, applied_to_json(applied))
+        files.write_volatile(amphora.paths.vrrp_applied, applied_to_json(applied))
 
 
 def _applied(config: bytes, pid: int) -> Applied | None:

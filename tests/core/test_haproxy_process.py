@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from amphora_agent.core import haproxy_process
 from amphora_agent.core.haproxy_process import WorkerProcess, parse_processes
+from amphora_agent.core.haproxy_version import Version
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
@@ -77,10 +78,16 @@ def test_the_environment_of_the_template_unit() -> None:
 
 
 def test_our_own_file_names_the_group_only_where_the_image_does_not() -> None:
-    with_group = haproxy_process.agent_config(PATHS, LB, Settings(), "nogroup")
-    assert with_group.splitlines()[:3] == ["global", "    group nogroup", "    no strict-limits"]
-    assert "group" not in haproxy_process.agent_config(PATHS, LB, Settings(), None)
+    with_group = haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, 6), group="nogroup")
+    assert with_group.splitlines()[:2] == ["global", "    group nogroup"]
+    assert "group" not in haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, 6), group=None)
     assert "    hard-stop-after 14400s" in with_group
+
+
+def test_our_own_file_has_no_directive_of_a_later_haproxy() -> None:
+    texts = {v: haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, v), group=None) for v in (4, 6)}
+    assert "httpclient" not in texts[4]
+    assert "    httpclient.ssl.verify none\n" in texts[6]
 
 
 def test_last_words_are_those_since_the_last_reading() -> None:

@@ -42,7 +42,7 @@ from tests.system.network.conftest import CLONE_NEWNET, LIBC, MNT_DETACH, Machin
 
 SEQUENCES = int(os.environ.get("AMPHORA_SEQUENCES", "200"))
 SEED = int(os.environ.get("AMPHORA_SEED", "0"))
-SHARDS = 8
+SHARDS = 20  # small enough for the last of them to keep every worker busy
 KEEPALIVED = 18
 # Never the same again: the kernel takes its time to destroy namespaces and what is in them.
 PEER_NUMBERS = itertools.count()
