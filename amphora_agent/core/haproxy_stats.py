@@ -10,9 +10,8 @@ shows OPEN meanwhile. It costs up to GRACE intervals of optimism.
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -23,7 +22,7 @@ GRACE = 3
 INTERNAL = "prometheus"
 COUNTER_DIGITS = 20
 
-_COLUMNS = (b"pxname", b"svname", b"status", b"weight", b"scur", b"bin", b"bout", b"ereq", b"stot")
+_COLUMNS = ("pxname", "svname", "status", "weight", "scur", "bin", "bout", "ereq", "stot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,71 +96,59 @@ def parse_stat(data: bytes) -> Table | None:
     """
     if not data.startswith(b"# ") or not data.endswith(b"\n\n"):
         return None
-    lines = _lines(data)
-    header = next(lines)[2:].rstrip(b"\n").split(b",")
+    lines = iter(_lines(data.decode("utf-8", "replace")))
+    header = next(lines)[2:].split(",")
     if any(column not in header for column in _COLUMNS):
         return None
-    return _read_rows(lines, tuple(header.index(column) for column in _COLUMNS))
+    return _read_rows(lines, [header.index(column) for column in _COLUMNS])
 
 
-def _lines(data: bytes) -> Iterator[bytes]:
-    held: list[bytes] = []
+def _lines(text: str) -> list[str]:
+    """Split into lines; a quoted field may hold line feeds."""
+    lines = text.split("\n")
+    if '"' not in text:
+        return lines
+    joined: list[str] = []
     is_open = False
-    for line in io.BytesIO(data):
-        if b'"' in line or held:
-            held.append(line)
-            is_open ^= line.count(b'"') % 2 == 1
-            if is_open:
-                continue
-            yield b"".join(held)
-            held = []
-        else:
-            yield line
-
-
-def _read_rows(lines: Iterable[bytes], places: tuple[int, ...]) -> Table:
-    """Return the table of all rows. One function and no object per member: there are ten thousand of them."""
-    proxy_at, server_at, status_at, weight_at, *_ = places
-    last = max(places)
-    internal = INTERNAL.encode()
-    texts = _Texts()
-    frontends: dict[str, Frontend] = {}
-    statuses: dict[bytes, str] = {}
-    members: defaultdict[bytes, dict[str, str]] = defaultdict(dict)
     for line in lines:
-        fields = _quoted_fields(line) if b'"' in line else line.split(b",", last + 1)
-        if len(fields) <= last or internal in fields[proxy_at]:
+        if is_open:
+            joined[-1] += f"\n{line}"
+        else:
+            joined.append(line)
+        is_open ^= line.count('"') % 2 == 1
+    return joined
+
+
+def _read_rows(lines: Iterable[str], places: Sequence[int]) -> Table:
+    """Return the table of all rows. One function and no object per member: there are ten thousand of them."""
+    proxy_at, server_at, status_at, weight_at, *number_places = places
+    end = max(places) + 1
+    frontends: dict[str, Frontend] = {}
+    statuses: dict[str, str] = {}
+    members: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for line in lines:
+        fields = _quoted_fields(line) if '"' in line else line.split(",", end)
+        if len(fields) < end or INTERNAL in fields[proxy_at]:
             continue
         proxy, server, status = fields[proxy_at], fields[server_at], fields[status_at]
-        if server == b"FRONTEND":
-            numbers = [_number(fields[place]) for place in places[4:]]
-            frontends[texts[proxy]] = _frontend(texts[proxy], texts[status], numbers)
-        elif server == b"BACKEND":
-            statuses[proxy] = texts[status]
+        if server == "FRONTEND":
+            frontends[proxy] = _frontend(proxy, status, [_number(fields[place]) for place in number_places])
+        elif server == "BACKEND":
+            statuses[proxy] = status
         else:
-            is_draining = status == b"UP" and fields[weight_at] == b"0"
-            members[proxy][server.decode("utf-8", "replace")] = "DRAIN" if is_draining else texts[status]
-    return Table(frontends, {texts[proxy]: Pool(status, members[proxy]) for proxy, status in statuses.items()})
+            members[proxy][server] = "DRAIN" if status == "UP" and fields[weight_at] == "0" else status
+    return Table(frontends, {proxy: Pool(status, members[proxy]) for proxy, status in statuses.items()})
 
 
-class _Texts(dict[bytes, str]):
-    """Decoded words that repeat from row to row."""
-
-    def __missing__(self, key: bytes) -> str:
-        text = self[key] = key.decode("utf-8", "replace")
-        return text
-
-
-def _quoted_fields(line: bytes) -> list[bytes]:
-    text = line.rstrip(b"\n").decode("utf-8", "surrogateescape")
+def _quoted_fields(line: str) -> list[str]:
     try:
-        return [value.encode("utf-8", "surrogateescape") for row in csv.reader([text]) for value in row]
+        return [value for row in csv.reader([line]) for value in row]
     except csv.Error:
         return []
 
 
-def _number(text: bytes) -> int:
-    return int(text) if text.isdigit() and len(text) <= COUNTER_DIGITS else 0
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= COUNTER_DIGITS else 0
 
 
 def _frontend(name: str, status: str, numbers: list[int]) -> Frontend:

@@ -123,8 +123,10 @@ class DirectSupervisor:
             time.sleep(WATCH_INTERVAL)
 
     def _keep_running(self, path: Path) -> None:
+        if self._running(path.name.removesuffix(".json")) is not None:
+            return
         unit, wanted = _read_record(path)
-        if unit is None or not wanted or self._running(unit.name) is not None:
+        if unit is None or not wanted:
             return
         now = time.monotonic()
         backoff = self._backoff.get(unit.name)

@@ -27,6 +27,8 @@ from amphora_agent.operations.inventory import loadbalancer_ids
 LOG = logging.getLogger(__name__)
 
 LOOK_INTERVAL = 0.25
+# Until there is a mastership to lose.
+IDLE_INTERVAL = 2.0
 # Another operation may be about to change what we want to change; the next look decides anew.
 LOCK_TIMEOUT = 0.1
 
@@ -40,7 +42,7 @@ def _watch(amphora: Amphora) -> None:
     memory: Memory = {}
     trouble = ""
     while True:
-        time.sleep(LOOK_INTERVAL)
+        time.sleep(LOOK_INTERVAL if _may_be_master(amphora) else IDLE_INTERVAL)
         try:
             memory = look(amphora, memory, time.monotonic())
             trouble = ""
@@ -48,6 +50,10 @@ def _watch(amphora: Amphora) -> None:
             if str(error) != trouble:
                 trouble = str(error)
                 LOG.error("cannot look after the mastership: %s %s", error, getattr(error, "detail", ""))
+
+
+def _may_be_master(amphora: Amphora) -> bool:
+    return amphora.topology is Topology.ACTIVE_STANDBY and amphora.paths.vrrp_config.exists()
 
 
 def look(amphora: Amphora, memory: Memory, now: float) -> Memory:
@@ -61,7 +67,7 @@ def look(amphora: Amphora, memory: Memory, now: float) -> Memory:
     Raises:
         HostFailure: keepalived cannot be stopped or started; the next look tries again.
     """
-    if amphora.topology is not Topology.ACTIVE_STANDBY or not amphora.paths.vrrp_config.exists():
+    if not _may_be_master(amphora):
         return {}
     memory, verdict = judge(memory, _pids(amphora), now)
     act = _needed(amphora, verdict)
