@@ -1,8 +1,9 @@
 """The direct supervisor: keeps units running where pid 1 is not systemd. Its processes outlive the agent.
 
 Decision: each unit has a record on disk (what to run, whether it is wanted) and a pid file with the process's start
-time, so a restarted agent adopts what still runs and starts again what does not. A watcher thread restarts a crashed
-unit with a doubling pause; it never gives up, since a load balancer without HAProxy is worth nothing.
+time, so a restarted agent adopts what still runs and starts again what does not. A watcher thread waits for the end of
+any of them and restarts it, after a doubling pause when it ends again and again; it never gives up, since a load
+balancer without HAProxy is worth nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +28,8 @@ from amphora_agent.host.procfs import process_start_time
 
 LOG = logging.getLogger(__name__)
 
-WATCH_INTERVAL = 0.5
+WATCH_INTERVAL = 60.0
+RETRY_INTERVAL = 0.1
 STOP_TIMEOUT = 20.0
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
@@ -54,6 +58,7 @@ class DirectSupervisor:
         self._lock = threading.RLock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._backoff: dict[str, _Backoff] = {}
+        self._changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def adopt(self) -> None:
         """Start what is wanted and does not run, and watch everything from now on. Call once per process."""
@@ -117,27 +122,54 @@ class DirectSupervisor:
 
     def _watch(self) -> None:
         while True:
-            for path in sorted(self._directory.glob("*.json")):
-                with contextlib.suppress(HostFailure), self._lock:
-                    self._keep_running(path)
-            time.sleep(WATCH_INTERVAL)
+            names = [path.name.removesuffix(".json") for path in sorted(self._directory.glob("*.json"))]
+            settled = {name for name in names if self._keep_running(name)}
+            running = [pid for name in names if (pid := self._running(name)) is not None]
+            self._await_change(running, RETRY_INTERVAL if len(settled) < len(names) else WATCH_INTERVAL)
 
-    def _keep_running(self, path: Path) -> None:
-        if self._running(path.name.removesuffix(".json")) is not None:
-            return
-        unit, wanted = _read_record(path)
-        if unit is None or not wanted:
-            return
-        now = time.monotonic()
-        backoff = self._backoff.get(unit.name)
-        if backoff is not None:
-            lived = now - backoff.started
-            if lived < backoff.pause:
+    def _await_change(self, pids: Sequence[int], seconds: float) -> None:
+        """Return when one of the processes ends, when a unit is started, or after so many seconds."""
+        poll = select.poll()
+        poll.register(self._changed, select.POLLIN)
+        with contextlib.ExitStack() as stack:
+            try:
+                for pid in pids:
+                    handle = os.pidfd_open(pid)
+                    stack.callback(os.close, handle)
+                    poll.register(handle, select.POLLIN)
+            except ProcessLookupError:
                 return
-            pause = FIRST_PAUSE if lived > SETTLED_AFTER else min(backoff.pause * 2, LONGEST_PAUSE)
-            self._backoff[unit.name] = _Backoff(now, pause)
-            LOG.warning("restarting a unit that ended unit=%s next_pause=%.1f", unit.name, pause)
-        self._spawn(unit)
+            poll.poll(seconds * 1000)
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._changed)
+
+    def _keep_running(self, name: str) -> bool:
+        """Start a unit that is wanted and does not run; tell whether that is needed no more."""
+        with self._lock:
+            if self._running(name) is not None:
+                return True
+            try:
+                unit, wanted = _read_record(self._record_path(name))
+                if unit is not None and wanted and self._may_start(name):
+                    self._spawn(unit)
+            except HostFailure as error:
+                LOG.warning("cannot look after a unit unit=%s: %s: %s", name, error, error.detail)
+                return False
+            return unit is None or not wanted
+
+    def _may_start(self, name: str) -> bool:
+        """Tell whether a unit's pause is over; if so the next one begins."""
+        backoff, now = self._backoff.get(name), time.monotonic()
+        if backoff is None:
+            self._backoff[name] = _Backoff(now)
+            return True
+        lived = now - backoff.started
+        if lived < backoff.pause:
+            return False
+        pause = FIRST_PAUSE if lived > SETTLED_AFTER else min(backoff.pause * 2, LONGEST_PAUSE)
+        self._backoff[name] = _Backoff(now, pause)
+        LOG.warning("restarting a unit that ended unit=%s next_pause=%.1f", name, pause)
+        return True
 
     def _spawn(self, unit: Unit) -> None:
         survivor = _find_process(unit)
@@ -157,6 +189,7 @@ class DirectSupervisor:
         self._children[unit.name] = child
         self._backoff.setdefault(unit.name, _Backoff(time.monotonic()))
         self._write_pid(unit.name, child.pid)
+        os.eventfd_write(self._changed, 1)
         LOG.info("started unit=%s pid=%d", unit.name, child.pid)
 
     def _write_pid(self, name: str, pid: int) -> None:
