@@ -63,10 +63,9 @@ def test_a_closed_port_is_reported_and_stops_no_other(
 
 def test_names_are_looked_up_aside() -> None:
     resolver = Resolver()
-    began = time.monotonic()
     assert resolver.resolve("no-such-host.invalid", 1) is None
     assert resolver.resolve("x" * 300, 1) is None
-    assert time.monotonic() - began < 0.5
+    assert resolver.resolve("localhost", 5555) is None, "the caller waits for no name server"
     deadline = time.monotonic() + 10
     while (address := resolver.resolve("localhost", 5555)) is None:
         assert time.monotonic() < deadline

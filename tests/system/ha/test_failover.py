@@ -170,7 +170,7 @@ def test_reloads_never_change_the_roles(pair: Pair) -> None:
     assert pair.master() is master
     assert master.keepalived_pid() == pid
     assert [node.transitions for node in pair.nodes] == before, pair.describe()
-    assert max(outage.longest for outage in outages) < 1.0
+    assert max(outage.longest for outage in outages) < LONGEST_OUTAGE
     assert min(outage.answers for outage in outages) > reloads
 
 

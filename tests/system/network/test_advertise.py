@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import threading
 import time
 from ipaddress import ip_address
 
@@ -42,9 +43,8 @@ def test_a_vip_is_announced_three_times_byte_by_byte(machine: Machine) -> None:
     peer = machine.add_nic("ens5", VIP_MAC)
     assert client(machine).post("/1.0/plug/vip/10.9.0.5", json=PLUG_VIP).status_code == 202
     with capture(machine.outside, peer) as wire:
-        started = time.monotonic()
         interfaces.advertise(machine.amphora, [ip_address("10.9.0.5")])
-        assert time.monotonic() - started < 0.1
+        assert "advertise" in {thread.name for thread in threading.enumerate()}, "the caller waits for none of it"
         frames = wire.frames(ARP, 4, timeout=1.5)
     assert frames == [gratuitous(VIP_MAC, "10.9.0.5")] * 3
     assert len(frames[0]) == 42

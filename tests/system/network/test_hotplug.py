@@ -48,9 +48,8 @@ def test_waiting_for_a_nic_delays_nobody_else(machine: Machine) -> None:
     machine.add_nic("ens5", VIP_MAC)
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(lambda: client(machine).post("/1.0/plug/network", json=PLUG_NETWORK).status_code)
-        started = time.monotonic()
         assert client(machine).post("/1.0/plug/vip/10.9.0.5", json=PLUG_VIP).status_code == 202
-        assert time.monotonic() - started < 1.5
+        assert not waiting.done()
         assert waiting.result() == 404
 
 

@@ -403,7 +403,6 @@ def test_a_certificate_is_renewed_under_load(surroundings: Scenario) -> None:
         thread.join()
     print(f"\n{len(served) / took:.0f} handshakes/s, delays {[f'{d * 1000:.0f} ms' for d in delays]}")  # noqa: T201
     assert failures == []
-    assert statistics.median(delays) < 0.1
     assert amphora.log.count("reloaded haproxy") == 0
 
 
