@@ -70,13 +70,17 @@ class OctaviaController:
 
     def attach(self, amphora: RunningAmphora, **options: dict[str, object]) -> None:
         """Control this amphora from now on, with an empty database; `options` are sections of octavia.conf."""
+        haproxy = {"base_path": amphora.inner(amphora.base), "base_cert_dir": amphora.inner(amphora.cert_dir)}
+        options["haproxy_amphora"] = {**haproxy, **options.get("haproxy_amphora", {})}
+        self.attach_to(amphora.pki_dir, AGENT_PORT, netns=str(amphora.client.path), **options)
+
+    def attach_to(self, pki: Path, port: int, *, netns: str | None = None, **options: dict[str, object]) -> None:
+        """Control whatever answers on this port: with `ca.pem` and `client.pem` of a directory, from a namespace."""
         sections: dict[str, dict[str, object]] = {
             "haproxy_amphora": {
-                "base_path": amphora.inner(amphora.base),
-                "base_cert_dir": amphora.inner(amphora.cert_dir),
-                "bind_port": AGENT_PORT,
-                "client_cert": str(amphora.pki_dir / "client.pem"),
-                "server_ca": str(amphora.pki_dir / "ca.pem"),
+                "bind_port": port,
+                "client_cert": str(pki / "client.pem"),
+                "server_ca": str(pki / "ca.pem"),
                 "connection_max_retries": 3,
                 "connection_retry_interval": 1,
                 "rest_request_conn_timeout": 10,
@@ -87,7 +91,7 @@ class OctaviaController:
         }
         for section, values in options.items():
             sections.setdefault(section, {}).update(values)
-        self.call("attach", netns=str(amphora.client.path), options=sections)
+        self.call("attach", netns=netns, options=sections)
         self.call("clear")
 
     def client(self, method: str, *arguments: object, version: str = "1.0", amphora_id: str = AMPHORA_ID) -> Any:

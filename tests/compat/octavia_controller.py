@@ -67,8 +67,8 @@ class Controller:
         self.netns: str | None = None
         self._seed_names()
 
-    def attach(self, *, netns: str, options: dict[str, dict[str, Any]]) -> None:
-        """Work from inside a namespace (its path) from now on, with these options, against a new driver object."""
+    def attach(self, *, netns: str | None, options: dict[str, dict[str, Any]]) -> None:
+        """Work from inside a namespace (its path, None to stay) from now on, with these options and a new driver."""
         self.netns = netns
         for section, values in options.items():
             for option, value in values.items():

@@ -229,9 +229,14 @@ loadbalancer_topology = SINGLE
 
     # Around it
 
+    @property
+    def agent_port(self) -> int:
+        """The port of this machine's loopback behind which the agent is; another one after each boot."""
+        return self._ports[AGENT_PORT]
+
     def connect(self, *, timeout: float = 60.0) -> http.client.HTTPSConnection:
         """Return a connection to the agent, for `ask`; the caller closes it."""
-        plain = socket.create_connection(("127.0.0.1", self._ports[AGENT_PORT]), timeout=timeout)
+        plain = socket.create_connection(("127.0.0.1", self.agent_port), timeout=timeout)
         connection = http.client.HTTPSConnection("127.0.0.1", timeout=timeout, context=self.context)
         try:
             connection.sock = self.context.wrap_socket(plain, server_hostname=AMPHORA_ID)

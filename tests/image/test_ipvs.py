@@ -35,6 +35,8 @@ print(json.dumps([*seen, len(ipvs.read(path))]))
 
 def test_table_is_read_and_repaired(machine: VirtualMachine) -> None:
     machine.exec(["ip", "netns", "add", "ipvs"])
+    # Without any local address there is no table to tell that a destination is none: every one would be refused.
+    machine.inside("ipvs", ["ip", "link", "set", "lo", "up"])
     machine.inside("ipvs", ["ipvsadm", "-A", "-u", "192.0.2.1:53", "-s", "wrr"])
     seen = json.loads(machine.exec([f"{VENV}/bin/python", "-c", _SCRIPT]))
     machine.exec(["ip", "netns", "delete", "ipvs"])
