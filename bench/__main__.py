@@ -10,10 +10,10 @@ import traceback
 
 from bench import budgets, sections
 from bench.contestants import Contestant, our_agent, their_agent
-from tests.compat import install
+from testbed import octavia_venv
 
 EXISTING = Contestant(
-    "existing", lambda: str(install.install() / "bin" / "python"), ("octavia", "pyroute2"), their_agent
+    "existing", lambda: str(octavia_venv.install() / "bin" / "python"), ("octavia", "pyroute2"), their_agent
 )
 OURS = Contestant("ours", lambda: sys.executable, ("amphora-agent",), our_agent)
 # A guard against growth, with room for what else shares the libraries; the budget itself is a ratio, in the full table.

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.contestants import Contestant, Options
-from tests.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, LB_ID, RunningAmphora, ask
-from tests.heartbeat_receiver import HeartbeatReceiver
-from tests.namespaces import Namespace
-from tests.scenario import MEMBER_MAC, VIP, VIP_MAC, request_sample
+from testbed.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, LB_ID, RunningAmphora, ask
+from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.namespaces import Namespace
+from testbed.scenario import MEMBER_MAC, VIP, VIP_MAC, request_sample
 
 LISTENER = "7f699c35-164b-5869-a43d-47618ff89fe2"
 BACKEND = f"d50b8050-f704-5b6e-9723-8d8dbcb5e65a:{LISTENER}"

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from bench.existing_agent import existing_agent
-from tests.amphora import RunningAmphora
+from testbed.amphora import RunningAmphora
 
 Options = Mapping[str, Mapping[str, str]]
 

@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.amphora import RunningAmphora
-from tests.compat import install
+from testbed import octavia_venv
+from testbed.amphora import RunningAmphora
 
 _SYSTEMCTL = """#!/bin/sh
 action=$1 unit=$2 file=/usr/lib/systemd/system/$2
@@ -64,7 +64,7 @@ def existing_agent(
     options: Mapping[str, Mapping[str, str]] | None = None, *, started: bool = True, topology: str = "SINGLE"
 ) -> Iterator[RunningAmphora]:
     """Yield a running existing agent; only one at a time, for it knows one namespace name."""
-    binaries = install.install() / "bin"
+    binaries = octavia_venv.install() / "bin"
     command = (str(binaries / "amphora-agent"), "--config-file")
     amphora = RunningAmphora(command=command, options=options or {}, image=True, started=False, topology=topology)
     with amphora:

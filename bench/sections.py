@@ -18,8 +18,8 @@ from http import HTTPStatus
 from bench import processes
 from bench.arena import LISTENER, PORT, Arena, arena, configuration, member_ids
 from bench.contestants import Contestant
-from tests.amphora import AGENT_ADDRESS, AGENT_PORT, LB_ID, RunningAmphora, ask
-from tests.scenario import VIP
+from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, LB_ID, RunningAmphora, ask
+from testbed.scenario import VIP
 
 Figures = dict[str, float]
 MEGABYTE = 1_000_000

@@ -25,8 +25,8 @@ from playground.scene import (
     Refused,
     WebServerPlace,
 )
-from tests.amphora import LB_ID, Reply, RunningAmphora
-from tests.heartbeat_receiver import Heartbeat
+from testbed.amphora import LB_ID, Reply, RunningAmphora
+from testbed.heartbeat_receiver import Heartbeat
 
 LISTENER_ID = "1d3c5b70-7e2f-4b8e-8a55-3a0f4c6d7e03"
 POOL_ID = "6e8f9a21-2c4d-4f60-b1a7-5d2e3f4a5b04"

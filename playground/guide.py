@@ -11,7 +11,7 @@ from typing import NoReturn
 from playground.controller import describe
 from playground.printer import Printer
 from playground.scene import AMPHORA_ADDRESS, ROOT, VIP, WEB_SERVERS, Refused, Site, listen
-from tests.amphora import AMPHORA_ID, LB_ID
+from testbed.amphora import AMPHORA_ID, LB_ID
 
 LOG_LINES = 40
 

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from playground.scene import WEB_PORT, WEB_SERVERS
-from tests.namespaces import Namespace
-from tests.web_server import WebServer
+from testbed.namespaces import Namespace
+from testbed.web_server import WebServer
 
 HERE = Namespace("net", Path("/proc/self/ns"))
 

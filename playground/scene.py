@@ -24,10 +24,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.amphora import AGENT_ADDRESS, CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, RunningAmphora
-from tests.heartbeat_receiver import HeartbeatReceiver
-from tests.namespaces import Namespace
-from tests.web_server import get
+from testbed.amphora import AGENT_ADDRESS, CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, RunningAmphora
+from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.namespaces import Namespace
+from testbed.web_server import get
 
 ROOT = Path(__file__).parent.parent
 DIRECTORIES = Path("/var/lib")

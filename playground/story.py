@@ -10,8 +10,8 @@ from playground import scene
 from playground.controller import PLUG_NETWORK, PLUG_VIP, Controller, describe, haproxy_config, member_status
 from playground.printer import Colour, Printer, duration
 from playground.scene import VIP, WEB_SERVERS, Refused, Scene, Site, WebServerPlace
-from tests.amphora import AMPHORA_ID, LB_ID
-from tests.pki import Pki
+from testbed.amphora import AMPHORA_ID, LB_ID
+from testbed.pki import Pki
 
 REQUESTS = 10
 STATUS_SECONDS = 30.0

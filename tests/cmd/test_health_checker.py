@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from amphora_agent.cmd import health_checker
-from tests.namespaces import Namespace
+from testbed.namespaces import Namespace
 
 MODULE = Path(health_checker.__file__)
 SCTP = 132

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import pytest
 
 from bench.existing_agent import existing_agent
-from tests.amphora import RunningAmphora
-from tests.compat import install
+from testbed import octavia_venv
+from testbed.amphora import RunningAmphora
+from testbed.scenario import Scenario, scenario
 from tests.compat.controller import OctaviaController
-from tests.scenario import Scenario, scenario
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def fresh_amphora(
 @pytest.fixture(scope="session")
 def octavia(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OctaviaController]:
     """One process with Octavia's classes; importing them takes seconds."""
-    python = install.install() / "bin" / "python"
+    python = octavia_venv.install() / "bin" / "python"
     with OctaviaController(python, tmp_path_factory.mktemp("octavia")) as controller:
         yield controller
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tests.amphora import AGENT_ADDRESS, AGENT_PORT, AMPHORA_ID, HEARTBEAT_KEY, LB_ID, RunningAmphora
-from tests.scenario import LISTENER_ID, MEMBER_ADDRESSES, MEMBER_IDS, MEMBER_PORT, VIP
+from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, AMPHORA_ID, HEARTBEAT_KEY, LB_ID, RunningAmphora
+from testbed.scenario import LISTENER_ID, MEMBER_ADDRESSES, MEMBER_IDS, MEMBER_PORT, VIP
 
 POOL_ID = "d50b8050-f704-5b6e-9723-8d8dbcb5e65a"
 MONITOR_ID = "0a6f4f5b-4f5e-5d0c-9a0e-6c8e0d3d2b11"

@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from tests.amphora import AMPHORA_ID, LB_ID, SAMPLES, RunningAmphora, ask
+from testbed.amphora import AMPHORA_ID, LB_ID, SAMPLES, RunningAmphora, ask
+from testbed.pki import Pki, client_context
+from testbed.scenario import LISTENER_ID, VIP, Scenario, request_sample
 from tests.compat.controller import OctaviaController, OctaviaError, raw, row, world
-from tests.pki import Pki, client_context
-from tests.scenario import LISTENER_ID, VIP, Scenario, request_sample
 
 UNKNOWN = "00000000-0000-4000-8000-00000000dead"
 CERTIFICATE = "0123456789abcdef0123456789abcdef01234567.pem"

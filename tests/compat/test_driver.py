@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from tests.amphora import AMPHORA_ID, LB_ID
+from testbed.amphora import AMPHORA_ID, LB_ID
+from testbed.namespaces import Namespace
+from testbed.pki import Pki
+from testbed.scenario import LISTENER_ID, MEMBER_ADDRESSES, MEMBER_IDS, VIP, Scenario
+from testbed.web_server import WebServer
 from tests.compat.controller import MONITOR_ID, POOL_ID, OctaviaController, listener, member, pool, row, world
-from tests.namespaces import Namespace
-from tests.pki import Pki
-from tests.scenario import LISTENER_ID, MEMBER_ADDRESSES, MEMBER_IDS, VIP, Scenario
-from tests.web_server import WebServer
 
 SECURE_ID = "a1b2c3d4-0000-4000-8000-000000000443"
 THIRD_ID = "a1b2c3d4-0000-4000-8000-000000000003"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.amphora import AMPHORA_ID, CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, LB_ID
+from testbed.amphora import AMPHORA_ID, CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, LB_ID
+from testbed.heartbeat_receiver import Heartbeat, HeartbeatReceiver
+from testbed.scenario import LISTENER_ID, MEMBER_IDS, Scenario, scenario
 from tests.compat.conftest import fresh_amphora
 from tests.compat.controller import POOL_ID, OctaviaController, OctaviaError, listener, pool, raw, world
-from tests.heartbeat_receiver import Heartbeat, HeartbeatReceiver
-from tests.scenario import LISTENER_ID, MEMBER_IDS, Scenario, scenario
 
 EMPTY_LISTENER = "a1b2c3d4-0000-4000-8000-000000000082"
 DISABLED_LISTENER = "a1b2c3d4-0000-4000-8000-000000000083"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.amphora import (
+from testbed.amphora import (
     AMPHORA_ID,
     CLIENT_ADDRESS,
     HEARTBEAT_KEY,
@@ -21,10 +21,10 @@ from tests.amphora import (
     SAMPLES,
     RunningAmphora,
 )
+from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.scenario import LISTENER_ID, VIP, Scenario, request_sample, scenario
 from tests.compat.conftest import fresh_amphora
 from tests.compat.controller import OctaviaController, OctaviaError, Row, listener, pool, row, world
-from tests.heartbeat_receiver import HeartbeatReceiver
-from tests.scenario import LISTENER_ID, VIP, Scenario, request_sample, scenario
 
 LVS = sorted(path.name for path in (SAMPLES / "lvs").glob("*.conf"))
 VRRP = sorted(path.name for path in (SAMPLES / "vrrp").glob("*.conf"))

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.amphora import LB_ID, SAMPLES, RunningAmphora
+from testbed.amphora import LB_ID, SAMPLES, RunningAmphora
+from testbed.pki import Pki
+from testbed.scenario import VIP, Scenario, scenario
 from tests.compat.conftest import fresh_amphora
 from tests.compat.controller import OctaviaController, raw
-from tests.pki import Pki
-from tests.scenario import VIP, Scenario, scenario
 
 CONFIGS = sorted(path.stem for path in (SAMPLES / "haproxy").glob("*.cfg"))
 TENANT = "www.example.org"

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
-from tests.amphora import LB_ID, SAMPLES
+from testbed.amphora import LB_ID, SAMPLES
+from testbed.namespaces import Namespace
+from testbed.scenario import MEMBER_ADDRESSES, MEMBER_MAC, MEMBER_PORT, VIP, VIP_MAC, request_sample
+from testbed.web_server import WebServer, get
 from tests.container.machine import AMPHORA_ID, Machine
-from tests.namespaces import Namespace
-from tests.scenario import MEMBER_ADDRESSES, MEMBER_MAC, MEMBER_PORT, VIP, VIP_MAC, request_sample
-from tests.web_server import WebServer, get
 
 UNIT = f"amphora-haproxy@{LB_ID}.service"
 

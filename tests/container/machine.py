@@ -32,10 +32,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.amphora import Reply, ask
+from testbed.amphora import Reply, ask
+from testbed.namespaces import Namespace, ip_batch, unique
+from testbed.pki import Pki, client_context
 from tests.container import debian
-from tests.namespaces import Namespace, ip_batch, unique
-from tests.pki import Pki, client_context
 
 REPOSITORY = Path(__file__).parents[2]
 AMPHORA_ID = "badf474f-b45d-5d8b-80bb-35dbe5e8281e"

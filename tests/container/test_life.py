@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.scenario import MEMBER_IDS
 from tests.container.load_balancer import UNIT, LoadBalancer, Traffic, load_balancer, process_identities
 from tests.container.machine import CLIENT_ADDRESS, CONFIG, HEARTBEAT_KEY, HEARTBEAT_PORT, Machine
-from tests.heartbeat_receiver import HeartbeatReceiver
-from tests.scenario import MEMBER_IDS
 
 AGENT_RESTARTS = 20
 AGENT, HEARTBEAT, NETNS = "amphora-agent.service", "amphora-heartbeat.service", "amphora-netns.service"

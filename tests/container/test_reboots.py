@@ -13,10 +13,10 @@ import random
 import statistics
 import time
 
+from testbed.scenario import MEMBER_ADDRESSES, MEMBER_PORT, VIP, VIP_MAC
+from testbed.web_server import WebServer
 from tests.container.load_balancer import LoadBalancer, apply, basic_config
 from tests.container.machine import Machine
-from tests.scenario import MEMBER_ADDRESSES, MEMBER_PORT, VIP, VIP_MAC
-from tests.web_server import WebServer
 
 LOG = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.amphora import SAMPLES
+from testbed.amphora import SAMPLES
+from testbed.scenario import VIP
 from tests.container.load_balancer import LoadBalancer, load_balancer
 from tests.container.machine import CONFIG, Machine
-from tests.scenario import VIP
 
 UNIT = "octavia-keepalived.service"
 AGENT_RESTARTS = 3

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from amphora_agent.core.envelope import open_envelope, seal
 from amphora_agent.errors import InvalidRequest
 
-VECTORS: Any = json.loads((Path(__file__).parent.parent / "samples" / "heartbeat-vectors.json").read_text())
+VECTORS: Any = json.loads((Path(__file__).parents[2] / "testbed" / "samples" / "heartbeat-vectors.json").read_text())
 
 
 def named(vectors: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import pytest
 from amphora_agent.core.haproxy_audit import unexpected_lines
 from amphora_agent.core.haproxy_config import parse
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "haproxy"
+SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"
 BASIC = (SAMPLES / "01-http-basic.cfg").read_text()
 
 

@@ -25,9 +25,8 @@ from amphora_agent.core.haproxy_change import (
 )
 from amphora_agent.core.haproxy_version import Version
 
-SAMPLES = {
-    path.stem: path.read_text() for path in sorted((Path(__file__).parent.parent / "samples" / "haproxy").glob("*.cfg"))
-}
+SAMPLES_DIRECTORY = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"
+SAMPLES = {path.stem: path.read_text() for path in sorted(SAMPLES_DIRECTORY.glob("*.cfg"))}
 WORKER = Worker(4711, 123456)
 ABILITY = Ability(version=Version(3, 0, 11))
 RELOAD_ONLY = replace(ABILITY, runtime_changes=False)

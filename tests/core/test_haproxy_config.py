@@ -31,7 +31,7 @@ from amphora_agent.core.haproxy_config import (
 )
 from amphora_agent.core.haproxy_version import Version, parse_version
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "haproxy"
+SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"
 SAMPLE_FILES = sorted(SAMPLES.glob("*.cfg"))
 LB = "25744ac1-3e34-55a2-8441-e585e4cba268"
 LISTENER = "7f699c35-164b-5869-a43d-47618ff89fe2"

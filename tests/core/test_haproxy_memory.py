@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from amphora_agent.core.haproxy_config import parse
 from amphora_agent.core.haproxy_memory import worker_bytes
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "haproxy"
+SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"
 MEGABYTE = 1_000_000
 
 

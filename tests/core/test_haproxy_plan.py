@@ -39,7 +39,7 @@ from amphora_agent.core.haproxy_plan import (
 from amphora_agent.core.haproxy_server import Server, parse_server
 from amphora_agent.core.haproxy_version import Version
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "haproxy"
+SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"
 WORKER = Worker(1, 2)
 V26, V30 = Version(2, 6, 12), Version(3, 0, 11)
 CHECK = "check inter 5s fall 3 rise 2"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from amphora_agent.core.haproxy_config import parse, section_words, split_words
 from amphora_agent.core.haproxy_server import SAFE_WORD, Server, parse_server
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "haproxy"
+SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"
 
 
 def server(line: str) -> Server | None:

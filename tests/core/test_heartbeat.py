@@ -28,7 +28,7 @@ from amphora_agent.core.heartbeat import (
     parse_destinations,
 )
 
-VECTORS: Any = json.loads((Path(__file__).parent.parent / "samples" / "heartbeat-vectors.json").read_text())
+VECTORS: Any = json.loads((Path(__file__).parents[2] / "testbed" / "samples" / "heartbeat-vectors.json").read_text())
 AMPHORA = "000000a1-0000-4000-8000-0000000000a1"
 WORKER = Worker(10, 1000)
 TOTALS = Totals(bytes_in=512, bytes_out=1024, request_errors=1, connections=9)

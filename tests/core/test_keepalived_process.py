@@ -22,7 +22,7 @@ from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
 from amphora_agent.core.vrrp_config import vips
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "vrrp"
+SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "vrrp"
 
 
 @pytest.mark.parametrize(

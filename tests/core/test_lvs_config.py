@@ -13,7 +13,7 @@ from amphora_agent.core.ipvs import Endpoint, Protocol, ServiceKey
 from amphora_agent.core.lvs_config import LvsConfig, Member, parse
 from amphora_agent.core.lvs_status import report
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "lvs"
+SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "lvs"
 FILES = sorted(SAMPLES.glob("*.conf"))
 LISTENER = "7f699c35-164b-5869-a43d-47618ff89fe2"
 POOL = "d50b8050-f704-5b6e-9723-8d8dbcb5e65a"

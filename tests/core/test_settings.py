@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from amphora_agent.core.settings import Settings, SupervisorKind, Topology, parse_ini, parse_settings
 from amphora_agent.errors import InvalidRequest
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "agent"
+SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "agent"
 
 
 def test_the_controllers_file() -> None:

@@ -14,7 +14,7 @@ from amphora_agent.core.paths import Paths, paths_of
 from amphora_agent.core.settings import parse_settings
 from amphora_agent.heartbeat.lvs import LvsCollector
 from amphora_agent.heartbeat.notices import Notices
-from tests.namespaces import unique
+from testbed.namespaces import unique
 
 LISTENERS, MEMBERS = 100, 20
 # The other half of the 50 ms is for the kernel's answer.

@@ -10,7 +10,7 @@ import pytest
 
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import ipvs
-from tests.namespaces import Namespace
+from testbed.namespaces import Namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 

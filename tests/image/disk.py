@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.pki import Pki
 from tests.container import debian
-from tests.pki import Pki
 
 REPOSITORY = Path(__file__).parents[2]
 GUEST_FILES = Path(__file__).parent / "guest"

@@ -7,7 +7,7 @@ import http.client
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.amphora import AMPHORA_ID, LB_ID, Reply, ask
+from testbed.amphora import AMPHORA_ID, LB_ID, Reply, ask
 from tests.image.machine import VirtualMachine
 
 VIP = "10.10.0.100"

@@ -30,11 +30,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tests.amphora import AMPHORA_ID, HEARTBEAT_KEY, Reply, ask
+from testbed.amphora import AMPHORA_ID, HEARTBEAT_KEY, Reply, ask
+from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.pki import Pki, client_context
 from tests.container import debian
-from tests.heartbeat_receiver import HeartbeatReceiver
 from tests.image import disk
-from tests.pki import Pki, client_context
 
 VIP_MAC = "fa:16:3e:00:00:01"
 MEMBER_MAC = "fa:16:3e:00:00:02"

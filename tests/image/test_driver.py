@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.amphora import AMPHORA_ID
-from tests.compat import install
+from testbed import octavia_venv
+from testbed.amphora import AMPHORA_ID
+from testbed.scenario import LISTENER_ID
 from tests.compat.controller import OctaviaController, listener, member, pool, row, world
 from tests.image.flood import answers, udp_servers
 from tests.image.listener import MEMBER_PORT
 from tests.image.machine import TEST_SECONDS, VirtualMachine
-from tests.scenario import LISTENER_ID
 
 pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
@@ -28,7 +28,7 @@ PORT = 56
 @pytest.fixture
 def octavia(machine: VirtualMachine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OctaviaController]:
     """Octavia's classes, their database with one amphora in it: the machine."""
-    python = install.install() / "bin" / "python"
+    python = octavia_venv.install() / "bin" / "python"
     with OctaviaController(python, tmp_path_factory.mktemp("octavia")) as controller:
         controller.attach_to(machine.directory, machine.agent_port)
         controller.call("insert", rows=world(monitor=False))

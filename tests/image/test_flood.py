@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.amphora import LB_ID, SAMPLES
+from testbed.amphora import LB_ID, SAMPLES
 from tests.image.flood import PER_SECOND, flooding, is_steady
 from tests.image.listener import Controller, Listener, Member
 from tests.image.machine import TEST_SECONDS, VirtualMachine

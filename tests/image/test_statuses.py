@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.amphora import SAMPLES
+from testbed.amphora import SAMPLES
+from testbed.scenario import LISTENER_ID, MEMBER_IDS
 from tests.image.flood import begin, udp_servers
 from tests.image.listener import MEMBER_PORT, Controller
 from tests.image.machine import TEST_SECONDS, VirtualMachine
-from tests.scenario import LISTENER_ID, MEMBER_IDS
 
 LOG = logging.getLogger(__name__)
 

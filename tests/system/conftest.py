@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.amphora import RunningAmphora
-from tests.scenario import Scenario, scenario
+from testbed.amphora import RunningAmphora
+from testbed.scenario import Scenario, scenario
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

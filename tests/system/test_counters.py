@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, RunningAmphora
-from tests.heartbeat_receiver import HeartbeatReceiver
-from tests.scenario import LISTENER_ID, Scenario, scenario
+from testbed.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, RunningAmphora
+from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.scenario import LISTENER_ID, Scenario, scenario
 
 BASIC = "haproxy/01-http-basic.cfg"
 SECONDS = 20.0

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.amphora import AMPHORA_ID, LB_ID, RunningAmphora
-from tests.scenario import LISTENER_ID, MEMBER_IDS, Scenario
-from tests.web_server import get
+from testbed.amphora import AMPHORA_ID, LB_ID, RunningAmphora
+from testbed.scenario import LISTENER_ID, MEMBER_IDS, Scenario
+from testbed.web_server import get
 
 BASIC = "haproxy/01-http-basic.cfg"
 SECONDS = 20.0

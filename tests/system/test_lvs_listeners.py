@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.amphora import (
+from testbed.amphora import (
     AMPHORA_ID,
     CLIENT_ADDRESS,
     HEARTBEAT_KEY,
@@ -25,7 +25,7 @@ from tests.amphora import (
     Reply,
     RunningAmphora,
 )
-from tests.heartbeat_receiver import HeartbeatReceiver
+from testbed.heartbeat_receiver import HeartbeatReceiver
 
 LISTENER = "7f699c35-164b-5869-a43d-47618ff89fe2"
 OTHER = "00000000-0000-4000-8000-0000000000aa"

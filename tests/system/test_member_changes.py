@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.amphora import LB_ID
-from tests.namespaces import Namespace
-from tests.scenario import MEMBER_PORT, VIP, Scenario
-from tests.web_server import get
+from testbed.amphora import LB_ID
+from testbed.namespaces import Namespace
+from testbed.scenario import MEMBER_PORT, VIP, Scenario
+from testbed.web_server import get
 
 TCP = "haproxy/02-tcp-leastconn-tcp-monitor.cfg"
 CONNECTIONS = 500

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.namespaces import DIRECTORY, Namespace, unique
+from testbed.namespaces import DIRECTORY, Namespace, unique
 
 ROOT = Path(__file__).parent.parent.parent
 MARK = "PLAYGROUND_TEST"

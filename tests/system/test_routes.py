@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from amphora_agent.api.app import ERROR_STATUSES, ROUTES
-from tests.amphora import AMPHORA_ID, LB_ID, Reply, RunningAmphora, ask
+from testbed.amphora import AMPHORA_ID, LB_ID, Reply, RunningAmphora, ask
 
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 ODD_NAMES = ("..", ".", "%00", "a b", "x" * 4096, "ä", "%2e%2e", "..%2f..%2fetc", "a;b", "a.pem%2f..")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from amphora_agent.api.framing import MAX_BODY
-from tests.amphora import AGENT_ADDRESS, AGENT_PORT, AMPHORA_ID, LB_ID, RunningAmphora, ask
-from tests.pki import Pki, client_context
+from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, AMPHORA_ID, LB_ID, RunningAmphora, ask
+from testbed.pki import Pki, client_context
 
 pytestmark = pytest.mark.timeout(120)
 

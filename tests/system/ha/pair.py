@@ -24,10 +24,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
-from tests.amphora import AMPHORA_ID, LB_ID, RunningAmphora
-from tests.namespaces import Namespace
-from tests.scenario import MEMBER_ADDRESSES, MEMBER_PORT
-from tests.web_server import WebServer
+from testbed.amphora import AMPHORA_ID, LB_ID, RunningAmphora
+from testbed.namespaces import Namespace
+from testbed.scenario import MEMBER_ADDRESSES, MEMBER_PORT
+from testbed.web_server import WebServer
 
 SECOND_AMPHORA_ID = "ab8d33ec-d6e5-5c85-b8d4-359f65ca07ce"
 VIP4, VIP6 = "10.10.0.100", "2001:db8:10::100"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, LB_ID
-from tests.heartbeat_receiver import HeartbeatReceiver
+from testbed.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, LB_ID
+from testbed.heartbeat_receiver import HeartbeatReceiver
 from tests.system.ha.pair import (
     Family,
     Node,

@@ -26,7 +26,7 @@ from amphora_agent.core.settings import Settings
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy_socket import query
 from amphora_agent.host.procfs import process_start_time
-from tests.heartbeat_receiver import HeartbeatReceiver
+from testbed.heartbeat_receiver import HeartbeatReceiver
 
 AMPHORA_ID = "000000a1-0000-4000-8000-0000000000a1"
 LB_ID = LoadBalancerId("25744ac1-3e34-55a2-8441-e585e4cba268")

@@ -20,7 +20,7 @@ from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
 
 SRIOV_VIP = PLUG_VIP | {"is_sriov": True}
 RULES_URL = "/1.0/interface/10.9.0.9/rules"
-SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "requests"
+SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "requests"
 
 
 def rule(protocol: str, cidr: str | None, port: int) -> dict[str, Any]:

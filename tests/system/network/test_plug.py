@@ -13,7 +13,7 @@ from amphora_agent.core.settings import Topology
 from amphora_agent.operations import interfaces
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, MakeMachine, client
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "requests"
+SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "requests"
 PLUG_VIP: dict[str, Any] = {
     "subnet_cidr": "10.9.0.0/24",
     "gateway": "10.9.0.1",

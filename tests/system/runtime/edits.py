@@ -25,7 +25,7 @@ from amphora_agent.core.haproxy_config import (
 )
 from tests.system.runtime.certificates import Minted
 
-SAMPLES = Path(__file__).parents[2] / "samples" / "haproxy"
+SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 BASE = "/var/lib/octavia"
 
 Edit = tuple[int, int, int, int]

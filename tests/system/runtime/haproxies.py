@@ -25,7 +25,7 @@ from amphora_agent.core.haproxy_version import Version, parse_version
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy_socket import query
 from amphora_agent.host.procfs import process_start_time
-from tests.namespaces import Namespace
+from testbed.namespaces import Namespace
 
 TREES = Path(os.environ.get("AMPHORA_TEST_TREES", "/var/cache/amphora-agent-tests"))
 READY_SECONDS = 30.0

@@ -27,13 +27,13 @@ from amphora_agent.core.haproxy_config import Config, Section, parse, render
 from amphora_agent.core.haproxy_server import parse_server
 from amphora_agent.core.haproxy_state import parse_servers_state
 from amphora_agent.host.haproxy_socket import query
-from tests.amphora import LB_ID, RunningAmphora
-from tests.namespaces import Namespace
-from tests.scenario import VIP, Scenario, scenario
+from testbed.amphora import LB_ID, RunningAmphora
+from testbed.namespaces import Namespace
+from testbed.scenario import VIP, Scenario, scenario
+from testbed.web_server import WebServer
 from tests.system.runtime.certificates import mint
 from tests.system.runtime.haproxies import Binary, binaries, command_of
 from tests.system.runtime.test_faults import Meddler
-from tests.web_server import WebServer
 
 CONNECTIONS = int(os.environ.get("RUNTIME_CONNECTIONS", "500"))
 CHANGES = int(os.environ.get("RUNTIME_CHANGES", "200"))

@@ -26,7 +26,7 @@ from amphora_agent.core.haproxy_change import Ability, Applied, Nothing, Reload,
 from amphora_agent.core.haproxy_config import frontends, parse
 from amphora_agent.errors import HostFailure
 from amphora_agent.operations import apply
-from tests.namespaces import Namespace
+from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import Minted, mint
 from tests.system.runtime.edits import SAMPLES, Edited
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries

@@ -18,7 +18,7 @@ from amphora_agent.core.haproxy_plan import Plan
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy_socket import query
 from amphora_agent.operations import apply
-from tests.namespaces import Namespace
+from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import mint
 from tests.system.runtime.edits import Edited
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries

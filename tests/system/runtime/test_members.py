@@ -21,7 +21,7 @@ from amphora_agent.core.haproxy_plan import AddServer
 from amphora_agent.core.haproxy_runtime import commands_of
 from amphora_agent.core.haproxy_server import parse_server
 from amphora_agent.core.haproxy_state import filter_servers_state
-from tests.namespaces import Namespace
+from testbed.namespaces import Namespace
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries
 
 STATIC, ADDED, OWN = "10.20.0.1", "10.20.0.2", "10.30.0.1"

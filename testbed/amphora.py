@@ -1,4 +1,4 @@
-"""A whole amphora on this machine, for tests: the agent as installed, in namespaces of its own, driven over mutual TLS.
+"""A whole amphora on this machine, to try things on: the agent as installed, in namespaces of its own, driven over mutual TLS.
 
     with RunningAmphora() as amphora:
         members = amphora.network("net")                                   # a namespace on the tenant's side
@@ -38,8 +38,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tests.namespaces import Namespace, ip_batch, unique
-from tests.pki import Pki, client_context
+from testbed.namespaces import Namespace, ip_batch, unique
+from testbed.pki import Pki, client_context
 
 SAMPLES = Path(__file__).parent / "samples"
 AMPHORA_ID = "badf474f-b45d-5d8b-80bb-35dbe5e8281e"

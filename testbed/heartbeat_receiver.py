@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tests.namespaces import Namespace
+from testbed.namespaces import Namespace
 
 DIGEST_CHARACTERS = 64
 

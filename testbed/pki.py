@@ -1,4 +1,4 @@
-"""The certificates of one amphora and its controller, minted as Octavia mints them. For tests only."""
+"""The certificates of one amphora and its controller, minted as Octavia mints them. Never for production."""
 
 from __future__ import annotations
 

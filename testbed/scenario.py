@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.amphora import LB_ID, SAMPLES, Reply, RunningAmphora
-from tests.namespaces import Namespace
-from tests.web_server import WebServer, get
+from testbed.amphora import LB_ID, SAMPLES, Reply, RunningAmphora
+from testbed.namespaces import Namespace
+from testbed.web_server import WebServer, get
 
 VIP = "10.10.0.100"
 VIP_MAC = "fa:16:3e:00:00:01"

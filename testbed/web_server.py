@@ -9,7 +9,7 @@ import socket
 import threading
 from typing import Any, Self
 
-from tests.namespaces import Namespace
+from testbed.namespaces import Namespace
 
 
 class WebServer:

@@ -1,6 +1,6 @@
 """Make the virtual environment with Octavia from PyPI, beside which the agent is tested and measured. Idempotent.
 
-    python tests/compat/install.py          prints the environment's directory
+    python testbed/octavia_venv.py          prints the environment's directory
 
 `AMPHORA_AGENT_OCTAVIA_VENV` names another place; the default is outside the checkout, because the agent must never
 be able to import what is in there.
@@ -62,7 +62,7 @@ def _make(venv: Path) -> None:
 
 
 def _constraints() -> Path:
-    return Path(__file__).with_name("constraints.txt")
+    return Path(__file__).with_name("octavia-constraints.txt")
 
 
 if __name__ == "__main__":
