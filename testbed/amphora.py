@@ -1,4 +1,4 @@
-"""A whole amphora on this machine, to try things on: the agent as installed, in namespaces of its own, driven over mutual TLS.
+"""A whole amphora on this machine: the agent as installed, in namespaces of its own, driven over mutual TLS.
 
     with RunningAmphora() as amphora:
         members = amphora.network("net")                                   # a namespace on the tenant's side
