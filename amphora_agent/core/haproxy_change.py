@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from amphora_agent.core.haproxy_config import Config, Section, Words, changed_lines, parse, split_words
-from amphora_agent.core.haproxy_plan import (
-    ORDERLESS_ALGORITHMS,
+from amphora_agent.core.haproxy_config import Config, Section, changed_lines, parse, telling_lines
+from amphora_agent.core.haproxy_plan import ORDERLESS_ALGORITHMS, Commits, Obstacle, Plan, Planner, Side
+from amphora_agent.core.haproxy_steps import (
     AddCertificate,
     AddServer,
-    Commits,
-    Obstacle,
-    Plan,
-    Planner,
     RemoveCertificate,
     RemoveServer,
     ReplaceFile,
@@ -31,7 +27,6 @@ from amphora_agent.core.haproxy_plan import (
     SetCheckAddress,
     SetState,
     SetWeight,
-    Side,
     Step,
 )
 from amphora_agent.core.haproxy_version import Version
@@ -272,12 +267,6 @@ def _is_orderless(backend: Section) -> bool:
     if any(words[0] in _ORDER_MATTERS for words in lines):
         return False
     return ("option", "allbackups") in lines or not any("backup" in line for line in backend.lines)
-
-
-def telling_lines(lines: Iterable[str]) -> list[Words]:
-    """Return what lines say, as words, without `tune.ssl.cachesize`."""
-    found = (split_words(line) for line in lines)
-    return [words for words in found if words and words[0] != "tune.ssl.cachesize"]
 
 
 def applied_to_json(applied: Applied) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha1
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -278,6 +278,12 @@ def crt_list_files(text: str) -> tuple[str, ...]:
 
 def _file_arguments(words: Words) -> Iterator[str]:
     return (unquote(b) for a, b in pairwise(words) if a in _FILE_OPTIONS)
+
+
+def telling_lines(lines: Iterable[str]) -> list[Words]:
+    """Return what lines say, as words, without `tune.ssl.cachesize`."""
+    found = (split_words(line) for line in lines)
+    return [words for words in found if words and words[0] != "tune.ssl.cachesize"]
 
 
 def rewrite_for(text: str, version: Version) -> str:

@@ -14,11 +14,14 @@ from hashlib import sha1
 from typing import TypeAlias
 
 from amphora_agent.core.haproxy_config import Config, Section, split_words, unquote
-from amphora_agent.core.haproxy_plan import (
+from amphora_agent.core.haproxy_plan import Plan
+from amphora_agent.core.haproxy_runtime import file_of
+from amphora_agent.core.haproxy_server import Server, parse_server
+from amphora_agent.core.haproxy_state import ServerState, parse_servers_state, server_lines, text_of
+from amphora_agent.core.haproxy_steps import (
     AddCertificate,
     AddServer,
     FileKind,
-    Plan,
     RemoveCertificate,
     RemoveServer,
     ReplaceFile,
@@ -28,9 +31,6 @@ from amphora_agent.core.haproxy_plan import (
     SetWeight,
     Step,
 )
-from amphora_agent.core.haproxy_runtime import file_of
-from amphora_agent.core.haproxy_server import Server, parse_server
-from amphora_agent.core.haproxy_state import ServerState, parse_servers_state, server_lines, text_of
 
 Removing: TypeAlias = Mapping[str, Collection[str]]
 

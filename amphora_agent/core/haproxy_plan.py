@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
-from typing import TypeAlias
 
 from amphora_agent.core.haproxy_config import (
     Config,
@@ -23,9 +22,23 @@ from amphora_agent.core.haproxy_config import (
     changed_lines,
     section_words,
     split_words,
+    telling_lines,
     unquote,
 )
-from amphora_agent.core.haproxy_server import SAFE_WORD, Address, Server, parse_server
+from amphora_agent.core.haproxy_server import SAFE_WORD, Server, parse_server
+from amphora_agent.core.haproxy_steps import (
+    AddCertificate,
+    AddServer,
+    FileKind,
+    RemoveCertificate,
+    RemoveServer,
+    ReplaceFile,
+    ReplaceServer,
+    SetCheckAddress,
+    SetState,
+    SetWeight,
+    Step,
+)
 from amphora_agent.core.haproxy_version import Version
 
 MAX_COMMANDS = 1000
@@ -65,111 +78,7 @@ _KNOWN_DIRECTIVES = frozenset(
         "timeout",
     }
 )
-
-
-class FileKind(StrEnum):
-    """What HAProxy loads a file as; the value is the word of its commands: `set ssl <kind>`."""
-
-    CERTIFICATE = "cert"
-    CA = "ca-file"
-    CRL = "crl-file"
-
-
 _KINDS = {"crt": FileKind.CERTIFICATE, "ca-file": FileKind.CA, "crl-file": FileKind.CRL}
-
-
-@dataclass(frozen=True, slots=True)
-class AddServer:
-    """Add a server; with `starts_down` it takes no traffic before its first good check."""
-
-    backend: str
-    server: Server
-    starts_down: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaceServer:
-    """Delete a server without connections and add it anew; impossible while it has some."""
-
-    backend: str
-    server: Server
-    starts_down: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveServer:
-    """Take a server out of service at once; its connections go on, and it is deleted when they are gone."""
-
-    backend: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetWeight:
-    """Change a weight, 0 to 256."""
-
-    backend: str
-    name: str
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetState:
-    """Enable a server or put it into maintenance."""
-
-    backend: str
-    name: str
-    is_enabled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SetCheckAddress:
-    """Check a server at another address or port; None leaves one as it is."""
-
-    backend: str
-    name: str
-    address: Address | None
-    port: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaceFile:
-    """Give what was loaded as `loaded` the content of `file`."""
-
-    kind: FileKind
-    loaded: str
-    file: str
-
-
-@dataclass(frozen=True, slots=True)
-class AddCertificate:
-    """Serve one more certificate on a crt-list; `file` is None when it is loaded already."""
-
-    crt_list: str
-    loaded: str
-    file: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveCertificate:
-    """Stop serving a certificate on a crt-list, and unload it where nothing else uses it."""
-
-    crt_list: str
-    loaded: str
-    is_unused: bool
-
-
-Step: TypeAlias = (
-    AddServer
-    | ReplaceServer
-    | RemoveServer
-    | SetWeight
-    | SetState
-    | SetCheckAddress
-    | ReplaceFile
-    | AddCertificate
-    | RemoveCertificate
-)
 _COST: dict[type[Step], int] = {AddServer: 3, ReplaceServer: 5, ReplaceFile: 2, AddCertificate: 4, RemoveCertificate: 2}
 
 
@@ -304,10 +213,10 @@ class Planner:
         return sides[0], sides[1]
 
     def _server_steps(self, renames: Mapping[str, str]) -> Iterator[Step]:
-        if _lines(self.old.config.preamble) != _lines(self.new.config.preamble):
+        if telling_lines(self.old.config.preamble) != telling_lines(self.new.config.preamble):
             raise _Obstructed("lines before the first section changed")
         for was, now in self._changed_sections():
-            before, after = (_lines(lines) for lines in changed_lines(was, now))
+            before, after = (telling_lines(lines) for lines in changed_lines(was, now))
             after = [_with_names(words, renames) for words in after]
             if before == after:
                 continue
@@ -318,7 +227,7 @@ class Planner:
     def _backend_steps(self, was: Section, now: Section, renames: Mapping[str, str]) -> Iterator[Step]:
         backend = _Backend(
             name=now.name,
-            frame=_lines(line for line in now.lines if not _is_server_line(line)),
+            frame=telling_lines(line for line in now.lines if not _is_server_line(line)),
             old=_servers(was),
             new=_servers(now),
             renames=renames,
@@ -558,7 +467,7 @@ def _commit_of(step: Step) -> Commits | None:
 
 def _renamed_in_section(was: Section, now: Section) -> Iterator[tuple[str, str]]:
     """Yield (new, old) of file names that differ in lines which are otherwise of the same shape."""
-    before, after = (_lines(lines) for lines in changed_lines(was, now))
+    before, after = (telling_lines(lines) for lines in changed_lines(was, now))
     pairs: Iterable[tuple[Words, Words]] = ()
     if was.kind == "backend":
         by_name = {words[1]: words for words in before if words[0] == "server" and len(words) > 1}
@@ -630,12 +539,6 @@ def _is_server_line(line: str) -> bool:
 
 def _frame(lines: list[Words]) -> list[Words]:
     return [words for words in lines if words[0] != "server"]
-
-
-def _lines(lines: Iterable[str]) -> list[Words]:
-    """Return what lines say; the controller derives `tune.ssl.cachesize` from the free memory of the moment."""
-    found = (split_words(line) for line in lines)
-    return [words for words in found if words and words[0] != "tune.ssl.cachesize"]
 
 
 def _changed(section: Section) -> str:

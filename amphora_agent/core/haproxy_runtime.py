@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from amphora_agent.core.haproxy_plan import (
+from amphora_agent.core.haproxy_server import SAFE_WORD, Server
+from amphora_agent.core.haproxy_steps import (
     AddCertificate,
     AddServer,
     FileKind,
@@ -25,7 +26,6 @@ from amphora_agent.core.haproxy_plan import (
     SetWeight,
     Step,
 )
-from amphora_agent.core.haproxy_server import SAFE_WORD, Server
 from amphora_agent.errors import InvalidRequest
 
 # A command and its payload have to fit into one buffer: `tune.bufsize`, 16,384 unless configured, less a margin.

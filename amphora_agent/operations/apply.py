@@ -27,8 +27,9 @@ from amphora_agent.core.haproxy_change import (
 )
 from amphora_agent.core.haproxy_config import parse
 from amphora_agent.core.haproxy_outcome import questions
-from amphora_agent.core.haproxy_plan import AddServer, Plan, RemoveServer, ReplaceServer, is_removal_safe
+from amphora_agent.core.haproxy_plan import Plan, is_removal_safe
 from amphora_agent.core.haproxy_runtime import Command
+from amphora_agent.core.haproxy_steps import AddServer, RemoveServer, ReplaceServer
 from amphora_agent.core.haproxy_version import Version, parse_version
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.errors import AgentError, HostFailure

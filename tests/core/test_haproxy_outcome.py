@@ -15,14 +15,8 @@ from amphora_agent.core.haproxy_outcome import (
     certificate_fingerprints,
     questions,
 )
-from amphora_agent.core.haproxy_plan import (
-    AddCertificate,
-    FileKind,
-    Plan,
-    RemoveServer,
-    ReplaceFile,
-    SetWeight,
-)
+from amphora_agent.core.haproxy_plan import Plan
+from amphora_agent.core.haproxy_steps import AddCertificate, FileKind, RemoveServer, ReplaceFile, SetWeight
 from tests.core.test_haproxy_state import HEADER
 
 CONFIG = parse(

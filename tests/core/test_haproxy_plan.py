@@ -21,11 +21,11 @@ from amphora_agent.core.haproxy_change import (
     decide,
 )
 from amphora_agent.core.haproxy_config import crt_list_files, crt_lists, parse, referenced_files, split_words
-from amphora_agent.core.haproxy_plan import (
-    MAX_COMMANDS,
+from amphora_agent.core.haproxy_plan import MAX_COMMANDS, Commits
+from amphora_agent.core.haproxy_server import Server, parse_server
+from amphora_agent.core.haproxy_steps import (
     AddCertificate,
     AddServer,
-    Commits,
     FileKind,
     RemoveCertificate,
     RemoveServer,
@@ -36,7 +36,6 @@ from amphora_agent.core.haproxy_plan import (
     SetWeight,
     Step,
 )
-from amphora_agent.core.haproxy_server import Server, parse_server
 from amphora_agent.core.haproxy_version import Version
 
 SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.core.haproxy_config import split_words
-from amphora_agent.core.haproxy_plan import (
+from amphora_agent.core.haproxy_runtime import PAYLOAD_MAX, command, commands_of, payload_of
+from amphora_agent.core.haproxy_server import Server, parse_server
+from amphora_agent.core.haproxy_steps import (
     AddCertificate,
     AddServer,
     FileKind,
@@ -20,8 +22,6 @@ from amphora_agent.core.haproxy_plan import (
     SetWeight,
     Step,
 )
-from amphora_agent.core.haproxy_runtime import PAYLOAD_MAX, command, commands_of, payload_of
-from amphora_agent.core.haproxy_server import Server, parse_server
 from amphora_agent.errors import InvalidRequest
 
 CHECK = "check inter 5s fall 3 rise 2"
