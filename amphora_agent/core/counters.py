@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from amphora_agent.core.worker import UNKNOWN, Worker
+
 KEYS = ("bin", "bout", "ereq", "stot")
 
 
@@ -54,17 +56,6 @@ class Totals:
 
 def _growth(last: int, now: int) -> int:
     return now - last if now >= last else now
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One process that counts. `started` is in clock ticks since boot (proc_pid_stat(5)); 0, 0 is an unknown one."""
-
-    pid: int
-    started: int
-
-
-UNKNOWN = Worker(0, 0)
 
 
 @dataclass(frozen=True, slots=True)

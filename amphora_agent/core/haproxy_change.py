@@ -30,6 +30,7 @@ from amphora_agent.core.haproxy_steps import (
     Step,
 )
 from amphora_agent.core.haproxy_version import Version
+from amphora_agent.core.worker import Worker
 
 _DEEDS: dict[type[Step], str] = {
     AddServer: "member(s) added",
@@ -41,18 +42,6 @@ _DEEDS: dict[type[Step], str] = {
     RemoveCertificate: "cert(s) removed",
 }
 _ORDER_MATTERS = frozenset({"default-server", "server-template"})
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One HAProxy worker process.
-
-    `started` is its start time in clock ticks since boot, which tells it from a later process of the same pid.
-    Source: proc(5), /proc/<pid>/stat field 22.
-    """
-
-    pid: int
-    started: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

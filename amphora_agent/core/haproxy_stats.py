@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from amphora_agent.core.counters import Sample, Totals, Worker
+from amphora_agent.core.counters import Sample, Totals
 from amphora_agent.core.heartbeat import Listener, Part, Pool
+from amphora_agent.core.worker import Worker
 
 GRACE = 3
 INTERNAL = "prometheus"

@@ -11,10 +11,11 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator
 
-from amphora_agent.core.counters import Sample, Totals, Worker
+from amphora_agent.core.counters import Sample, Totals
 from amphora_agent.core.heartbeat import Listener, Part, Pool
 from amphora_agent.core.ipvs import Destination, Endpoint, Service, ServiceKey, Table
 from amphora_agent.core.lvs_config import LvsConfig, VirtualServer
+from amphora_agent.core.worker import Worker
 
 OPEN = "OPEN"
 UP, DOWN = "UP", "DOWN"

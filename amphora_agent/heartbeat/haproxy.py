@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amphora_agent.core.counters import UNKNOWN, Worker
 from amphora_agent.core.haproxy_config import frontends, parse
 from amphora_agent.core.haproxy_process import parse_processes
 from amphora_agent.core.haproxy_stats import (
@@ -28,6 +27,7 @@ from amphora_agent.core.haproxy_stats import (
 from amphora_agent.core.heartbeat import Part
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.paths import Paths
+from amphora_agent.core.worker import UNKNOWN, Worker
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.files import read_optional

@@ -17,14 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amphora_agent.core import haproxy_runtime
-from amphora_agent.core.haproxy_change import (
-    Ability,
-    Applied,
-    Stored,
-    Worker,
-    applied_from_json,
-    applied_to_json,
-)
+from amphora_agent.core.haproxy_change import Ability, Applied, Stored, applied_from_json, applied_to_json
 from amphora_agent.core.haproxy_config import parse
 from amphora_agent.core.haproxy_outcome import questions
 from amphora_agent.core.haproxy_plan import Plan, is_removal_safe
@@ -32,6 +25,7 @@ from amphora_agent.core.haproxy_runtime import Command
 from amphora_agent.core.haproxy_steps import AddServer, RemoveServer, ReplaceServer
 from amphora_agent.core.haproxy_version import Version, parse_version
 from amphora_agent.core.ids import LoadBalancerId, is_id
+from amphora_agent.core.worker import Worker
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
 from amphora_agent.host.haproxy_socket import query

@@ -22,7 +22,6 @@ from amphora_agent.core.haproxy_change import (
     Runtime,
     Start,
     Stored,
-    Worker,
     applied_from_json,
     applied_to_json,
     decide,
@@ -32,6 +31,7 @@ from amphora_agent.core.haproxy_version import Version
 from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
+from amphora_agent.core.worker import Worker
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import commands, files, haproxy_binary, haproxy_master, haproxy_socket, machine, netns
 from amphora_agent.operations import apply, interfaces, inventory, vrrp

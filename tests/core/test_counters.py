@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.counters import (
-    UNKNOWN,
-    Counters,
-    Record,
-    Sample,
-    Totals,
-    Worker,
-    advance,
-    parse_counters,
-    render_counters,
-)
+from amphora_agent.core.counters import Counters, Record, Sample, Totals, advance, parse_counters, render_counters
+from amphora_agent.core.worker import UNKNOWN, Worker
 
 OLD, NEW = Worker(9, 500), Worker(10, 1000)
 

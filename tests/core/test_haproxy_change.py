@@ -18,12 +18,12 @@ from amphora_agent.core.haproxy_change import (
     Reload,
     Start,
     Stored,
-    Worker,
     applied_from_json,
     applied_to_json,
     decide,
 )
 from amphora_agent.core.haproxy_version import Version
+from amphora_agent.core.worker import Worker
 
 SAMPLES_DIRECTORY = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"
 SAMPLES = {path.stem: path.read_text() for path in sorted(SAMPLES_DIRECTORY.glob("*.cfg"))}

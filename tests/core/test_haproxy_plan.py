@@ -9,17 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy_change import (
-    Ability,
-    Applied,
-    Decision,
-    Nothing,
-    Reload,
-    Runtime,
-    Stored,
-    Worker,
-    decide,
-)
+from amphora_agent.core.haproxy_change import Ability, Applied, Decision, Nothing, Reload, Runtime, Stored, decide
 from amphora_agent.core.haproxy_config import crt_list_files, crt_lists, parse, referenced_files, split_words
 from amphora_agent.core.haproxy_plan import MAX_COMMANDS, Commits
 from amphora_agent.core.haproxy_server import Server, parse_server
@@ -37,6 +27,7 @@ from amphora_agent.core.haproxy_steps import (
     Step,
 )
 from amphora_agent.core.haproxy_version import Version
+from amphora_agent.core.worker import Worker
 
 SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "haproxy"
 WORKER = Worker(1, 2)

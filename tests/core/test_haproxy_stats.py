@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.counters import Sample, Totals, Worker
+from amphora_agent.core.counters import Sample, Totals
 from amphora_agent.core.haproxy_stats import (
     GRACE,
     Absent,
@@ -24,6 +24,7 @@ from amphora_agent.core.haproxy_stats import (
     report,
 )
 from amphora_agent.core.heartbeat import Listener, Part, Pool
+from amphora_agent.core.worker import Worker
 
 # The first columns as HAProxy 2.6 and 3.0 print them, and one of the text columns behind.
 HEADER = (

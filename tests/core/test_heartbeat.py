@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.counters import Counters, Record, Sample, Totals, Worker
+from amphora_agent.core.counters import Counters, Record, Sample, Totals
 from amphora_agent.core.envelope import open_envelope
 from amphora_agent.core.heartbeat import (
     DATAGRAM_MAX,
@@ -27,6 +27,7 @@ from amphora_agent.core.heartbeat import (
     is_amphora_id,
     parse_destinations,
 )
+from amphora_agent.core.worker import Worker
 
 VECTORS: Any = json.loads((Path(__file__).parents[2] / "testbed" / "samples" / "heartbeat-vectors.json").read_text())
 AMPHORA = "000000a1-0000-4000-8000-0000000000a1"
