@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from amphora_agent.core.interface_file import parse_interface, render_interface
@@ -119,12 +119,16 @@ def reconcile(paths: Paths, desired: Interface, others: Sequence[Interface] = ()
 def reconcile_all(paths: Paths, interfaces: Sequence[Interface]) -> list[AgentError]:
     """Bring interfaces to their desired states; the waiting for addresses to settle is done once for all.
 
-    Returns: what went wrong, at most one error per interface and one for the firewall.
+    Returns: what went wrong, at most one error per interface, one for the masquerading, one for the commands.
     """
     return netns.inside(paths.netns, lambda: _reconcile_here(paths, interfaces, interfaces))
 
 
 def _reconcile_here(paths: Paths, interfaces: Sequence[Interface], others: Sequence[Interface]) -> list[AgentError]:
+    errors: list[AgentError] = []
+    with _collecting(errors):
+        # Before the first packet: a flow that connection tracking met without it is not masqueraded later either.
+        _load_masquerading(script for interface in interfaces for script in interface.up)
     with netlink.connect() as kernel:
         convergence = Convergence(kernel, paths, interfaces)
         convergence.begin()
@@ -132,12 +136,9 @@ def _reconcile_here(paths: Paths, interfaces: Sequence[Interface], others: Seque
         if convergence.freed_routes:
             _refill_routes_here(kernel, paths, others)
         convergence.await_leases()
-    errors = list(convergence.errors.values())
-    scripts = [script for interface in convergence.sound() for script in interface.up]
-    try:
-        _run_scripts(scripts)
-    except AgentError as error:
-        errors.append(error)
+    errors += convergence.errors.values()
+    with _collecting(errors):
+        _run_commands(script for interface in convergence.sound() for script in interface.up)
     return errors
 
 
@@ -319,11 +320,16 @@ def load_filter(paths: Paths) -> None:
     files.write_atomic(paths.nftables_rules, closed.encode(), FILTER_MODE)
 
 
-def _run_scripts(scripts: Sequence[str]) -> None:
-    """Run commands; masquerading is done here, in one transaction, though the files name a script for it."""
-    ruleset, others = split_scripts(scripts)
+def _load_masquerading(scripts: Iterable[str]) -> None:
+    """Do in one transaction what the masquerade commands among an interface's say, though they name a script."""
+    ruleset, _ = split_scripts(scripts)
     if ruleset:
         nft.load(ruleset)
+
+
+def _run_commands(scripts: Iterable[str]) -> None:
+    """Run the other commands."""
+    _, others = split_scripts(scripts)
     for command in others:
         commands.check(command)
 
@@ -352,7 +358,8 @@ def _take_down_here(paths: Paths, desired: Interface) -> None:
                 kernel.perform(step)
         kernel.set_down(observed.link)
     with _logging_errors():
-        _run_scripts(desired.down)
+        _load_masquerading(desired.down)
+        _run_commands(desired.down)
 
 
 @contextlib.contextmanager
@@ -361,3 +368,11 @@ def _logging_errors() -> Iterator[None]:
         yield
     except AgentError as error:
         LOG.warning("%s: %s", error, error.detail)
+
+
+@contextlib.contextmanager
+def _collecting(errors: list[AgentError]) -> Iterator[None]:
+    try:
+        yield
+    except AgentError as error:
+        errors.append(error)

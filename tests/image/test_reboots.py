@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.image.flood import answers, udp_servers
-from tests.image.listener import Controller, Listener, Member, monitor
+from tests.image.flood import answers, begin, udp_servers
+from tests.image.listener import VIP, Controller, Listener, Member, monitor
 from tests.image.machine import TEST_SECONDS, VirtualMachine
 
 LOG = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
 LISTENER = Listener(id="11111111-1111-4111-8111-111111111156", port=56, monitor=monitor(2))
 MEMBERS = (Member(11), Member(12))
+# More datagrams than an emulated machine sends while its interfaces come up.
+MANY = 10_000_000
 
 
 @pytest.mark.parametrize("way", [VirtualMachine.reboot, VirtualMachine.cut_power])
@@ -40,3 +42,18 @@ def test_udp_listener_comes_back(way: Callable[[VirtualMachine], None], machine:
     LOG.warning("commands %.1f s after the order, UDP %.1f s later", machine.boot_seconds, answered)
     machine.wait_for(machine.agent_answers, 90, "the agent")
     Controller(machine).delete(LISTENER.id)
+
+
+def test_no_flow_is_remembered_from_before_the_masquerading(machine: VirtualMachine) -> None:
+    """A client that asked from the same port all along would be forwarded, but never masqueraded."""
+    machine.exec(["amphora-interface", "down", "all"])
+    machine.inside("amphora-haproxy", ["nft", "flush", "ruleset"])
+    machine.inside("amphora-haproxy", ["conntrack", "--flush"])
+    impatient = begin(machine, "client", "udp_bulk.py", VIP, str(LISTENER.port), str(MANY), "32")
+    try:
+        machine.exec(["amphora-interface", "up", "all"])
+        remembered = ["conntrack", "--dump", "--proto", "udp", "--orig-port-dst", str(LISTENER.port)]
+        flows = [line for line in machine.inside("amphora-haproxy", remembered).splitlines() if "sport=" in line]
+    finally:
+        impatient.close()
+    assert flows == []

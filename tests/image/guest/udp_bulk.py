@@ -1,10 +1,11 @@
-"""One client that sends large datagrams as fast as it can.
+"""One client that sends datagrams from one port as fast as it can.
 
 udp_bulk.py ADDRESS PORT COUNT BYTES
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 
@@ -16,7 +17,8 @@ def main() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect((address, port))
         for _ in range(count):
-            client.send(payload)
+            with contextlib.suppress(OSError):  # refused, or no route yet
+                client.send(payload)
 
 
 if __name__ == "__main__":

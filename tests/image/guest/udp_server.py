@@ -49,9 +49,12 @@ def answer(server: socket.socket, mark: bytes, buffer: bytearray, note: object) 
         except OSError:
             # An ICMP error that an earlier reply brought back.
             continue
-        if length <= QUERY_BYTES:
-            server.sendto(memoryview(buffer)[:length], client)
-        if length == QUERY_BYTES:
+        try:
+            is_taken = length <= QUERY_BYTES and server.sendto(memoryview(buffer)[:length], client) == QUERY_BYTES
+        except OSError:
+            # From an address that nobody here has a route to: it was not masqueraded, and shall count as lost.
+            continue
+        if is_taken:
             answered += buffer[:8] + mark
     if answered:
         note(answered)
