@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import signal
@@ -308,7 +309,7 @@ def test_killed_at_any_moment_of_an_upload(plugged: Scenario) -> None:
     for step in range(12):
 
         def upload(config: str = configs[step % 2]) -> None:
-            with contextlib.suppress(OSError, json.JSONDecodeError):
+            with contextlib.suppress(OSError, http.client.HTTPException, json.JSONDecodeError):
                 plugged.upload(config)
 
         thread = threading.Thread(target=upload)
