@@ -289,10 +289,14 @@ class Planner:
         """Yield the replacement of each file whose content changed.
 
         Raises:
-            _Obstructed: a file is needed that is not loaded, or is loaded as two things.
+            _Obstructed: a file is needed that is not loaded, is loaded as two things, or is gone from the disk.
         """
         added = {step.file for step in certificates if isinstance(step, AddCertificate)}
         kinds = _file_kinds(self.new)
+        gone = (self.old.digests.keys() & kinds.keys()) - self.new.digests.keys()
+        gone |= self.old.crt_lists.keys() - self.new.crt_lists.keys()
+        if gone:
+            raise _Obstructed(f"{_short(min(gone))} is missing")
         for path, digest in sorted(self.new.digests.items()):
             old_path = renames.get(path, path)
             if path in self.new.crt_lists and path in self.old.crt_lists:

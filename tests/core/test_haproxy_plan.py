@@ -303,6 +303,21 @@ def test_certificate_changes_that_take_a_reload(before: Files, after: Files) -> 
     assert isinstance(decided(before, after), Reload)
 
 
+@pytest.mark.parametrize("lost", [B_PEM, LIST])
+def test_a_file_that_is_gone_is_a_reload_which_says_so(lost: str) -> None:
+    whole = served(A_PEM, B_PEM)
+    stored = whole.stored()
+    record = Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=WORKER)
+    left = replace(
+        stored,
+        digests={path: digest for path, digest in stored.digests.items() if path != lost},
+        crt_lists={path: text for path, text in stored.crt_lists.items() if path != lost},
+    )
+    decision = decide(record, left, WORKER, Ability(version=V30))
+    assert isinstance(decision, Reload)
+    assert "is missing" in decision.reason
+
+
 def test_a_renewed_certificate_is_renewed_again_under_its_first_name() -> None:
     first = decided(served(A_PEM, B_PEM), served(C_PEM, B_PEM))
     assert isinstance(first, Runtime)
