@@ -10,14 +10,19 @@ ListenerId = NewType("ListenerId", str)
 AmphoraId = NewType("AmphoraId", str)
 PemName = NewType("PemName", str)
 
+# Names that the agent itself has in its base directory, beside the load balancers.
+_RESERVED = frozenset({"agent", "certs", "lvs", "vrrp"})
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _PEM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.pem\Z")
 _NAME_MAX = 255
 
 
 def is_id(text: str) -> bool:
-    """Tell whether `text` can be an id: 1 to 64 letters, digits, `_` or `-` (the controller sends UUIDs)."""
-    return _ID.match(text) is not None
+    """Tell whether `text` can be an id: 1 to 64 letters, digits, `_` or `-` (the controller sends UUIDs).
+
+    The names of the agent's own directories are none, or deleting a load balancer of that name would delete them.
+    """
+    return _ID.match(text) is not None and text not in _RESERVED
 
 
 def is_pem_name(text: str) -> bool:

@@ -12,7 +12,7 @@ from amphora_agent.errors import InvalidRequest
 
 Section = dict[str, str]
 
-_SUBSTITUTION = re.compile(r"\$\$|\\\$|\$\{([\w.]+)\}|\$(\w+)")
+_SUBSTITUTION = re.compile(r"\$\$|\\\$|\$\{([A-Za-z_][\w.]*)\}|\$([A-Za-z_][\w.]*)")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _SUBSTITUTION_DEPTH = 16

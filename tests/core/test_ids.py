@@ -14,7 +14,9 @@ def test_ids(text: str) -> None:
     assert is_id(text)
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a b", "a\n", "x" * 65, "ä", "a\0", "%2e"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a/b", "a b", "a\n", "x" * 65, "ä", "a\0", "%2e", "agent", "certs", "lvs", "vrrp"]
+)
 def test_no_ids(text: str) -> None:
     assert not is_id(text)
 

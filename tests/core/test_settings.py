@@ -48,6 +48,10 @@ def test_the_sample_file_says_the_defaults() -> None:
         ("heartbeat_key = a = b", "a = b"),
         ("heartbeat_key = cost $$5", "cost $5"),
         (r"heartbeat_key = cost \$5", "cost $5"),
+        # Only what begins like a name is a reference.
+        ("heartbeat_key = a$1b", "a$1b"),
+        ("heartbeat_key = ${1b}$", "${1b}$"),
+        ("heartbeat_key = $unknown.x", "1"),
         ("other = x\nheartbeat_key = ${other}y", "xy"),
         ("other = x\nheartbeat_key = $other-y", "x-y"),
         ("heartbeat_key = one\nheartbeat_key = two", "two"),
