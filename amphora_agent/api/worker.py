@@ -33,7 +33,10 @@ HEAD_DEADLINE = 10.0
 BODY_DEADLINE = 60.0
 IDLE_DEADLINE = 75.0
 DISCARD_DEADLINE = 10.0
-WRITE_TIMEOUT = 30.0
+# How long what was sent may stay unacknowledged, a closed window included: gunicorn takes timeouts off the socket.
+WRITE_TIMEOUT_MS = 30_000
+# Clients that cannot be shaken hands with tell the operator about a wrong clock or certificate, not more often than so.
+REFUSAL_LOG_INTERVAL = 60.0
 MAX_DISCARD = 256 * 1024 * 1024
 MAX_BUFFERED = 64 * 1024 * 1024
 READ_SIZE = 64 * 1024
@@ -82,6 +85,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         super().__init__(*args, **kwargs)
         self._receptions: dict[int, Reception] = {}
         self._next_sweep = 0.0
+        self._next_refusal_log = 0.0
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection and begin its TLS handshake."""
@@ -94,6 +98,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._drop_all(sorted(self._receptions.values(), key=lambda r: r.deadline)[:1])
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, WRITE_TIMEOUT_MS)
         connection = TConn(self.cfg, client, address, listener.getsockname())
         try:
             context = self.cfg.ssl_context(self.cfg, lambda: None)
@@ -162,8 +167,18 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         except ssl.SSLWantWriteError:
             self._wait_for(handle, selectors.EVENT_WRITE)
         except (OSError, ValueError) as error:
-            LOG.debug("connection ended peer=%s: %s", reception.connection.client, error)
+            self._log_end(reception, error)
             self._drop(reception)
+
+    def _log_end(self, reception: Reception, error: Exception) -> None:
+        """Say why a connection ended; a client that was refused is a warning, now and then."""
+        if reception.stage is Stage.HANDSHAKE and isinstance(error, ssl.SSLError) and not _is_hangup(error):
+            now = time.monotonic()
+            if now >= self._next_refusal_log:
+                self._next_refusal_log = now + REFUSAL_LOG_INTERVAL
+                LOG.warning("cannot shake hands with a client peer=%s: %s", reception.connection.client, error)
+                return
+        LOG.debug("connection ended peer=%s: %s", reception.connection.client, error)
 
     def _read(self, reception: Reception) -> None:
         """Read until the socket has no more; ends by an exception or by giving the connection away."""
@@ -207,7 +222,6 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def _dispatch(self, reception: Reception) -> None:
         connection = reception.connection
         self._forget(reception)
-        connection.sock.settimeout(WRITE_TIMEOUT)
         if connection.parser is None:
             connection.initialized = True
             connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
@@ -243,6 +257,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self.nr_conns -= 1
         with contextlib.suppress(OSError):
             connection.sock.close()
+
+
+def _is_hangup(error: ssl.SSLError) -> bool:
+    return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
 
 
 def refusal(status: int, phrase: str, text: str) -> bytes:

@@ -15,6 +15,7 @@ import pytest
 from amphora_agent.api.framing import MAX_BODY
 from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, AMPHORA_ID, LB_ID, RunningAmphora, ask
 from testbed.pki import Pki, client_context
+from testbed.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -64,6 +65,8 @@ def test_a_client_without_a_good_certificate_is_refused(
     expired = tmp_path / "expired.pem"
     expired.write_bytes(Pki.mint(AMPHORA_ID).issue("controller", days=-1))
     assert refuses(shared, client_context(ca, expired, version=version))
+    # The controller tries for minutes; whoever looks at the amphora shall find out why.
+    wait_for(lambda: "cannot shake hands" in shared.log, "the refusal is logged")
 
 
 def test_old_tls_versions_are_refused(shared: RunningAmphora) -> None:
@@ -104,6 +107,22 @@ def test_silent_and_slow_clients_delay_nobody(shared: RunningAmphora) -> None:
                 tls.sendall(start)
         for _ in range(20):
             assert shared.request("GET", "/1.0/details", timeout=IMPATIENT).status == 200
+
+
+def test_a_client_that_takes_no_answer_is_dropped_in_the_end(amphora: RunningAmphora) -> None:
+    config = amphora.sample("haproxy/31-listener-without-pool.cfg") + "# " + "x" * 8_000_000 + "\n"
+    assert amphora.request("PUT", f"/1.0/loadbalancer/{AMPHORA_ID}/{LB_ID}/haproxy", config).status == 202
+    request = b"GET /1.0/loadbalancer/%s/haproxy HTTP/1.1\r\nHost: a\r\n\r\n" % LB_ID.encode()
+    with amphora.context.wrap_socket(plain(amphora), server_hostname=AMPHORA_ID) as connection:
+        connection.sendall(request)
+        here = "{}:{}".format(*connection.getsockname())
+        wait_for(lambda: here in connections_of(amphora), "the agent has it", seconds=10)
+        wait_for(lambda: here not in connections_of(amphora), "the agent gave it up", seconds=80)
+
+
+def connections_of(amphora: RunningAmphora) -> str:
+    """Return the connections with unsent bytes where the agent is."""
+    return amphora.management.run(["ss", "--tcp", "--numeric", "--no-header", "state", "established"])
 
 
 def test_a_silent_client_is_dropped_in_the_end(shared: RunningAmphora) -> None:
