@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from pathlib import Path
 
 from amphora_agent.core.ids import LoadBalancerId, PemName
-from amphora_agent.errors import InvalidRequest, NotFound
+from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import files
 from amphora_agent.operations.amphora import Amphora
 
 LOG = logging.getLogger(__name__)
 
 DIRECTORY_MODE = 0o700
+# Images that have it keep tenants' keys in encrypted memory, never on the disk.
+_KEYS_MOUNT_UNIT = "certs-ramfs.service"
+_UNIT_DIRECTORIES = (Path("/etc/systemd/system"), Path("/run/systemd/system"), Path("/usr/lib/systemd/system"))
 
 
 def store(amphora: Amphora, lb_id: LoadBalancerId, name: PemName, body: bytes) -> None:
-    """Store one file of a load balancer, which need not exist yet; the bytes are not looked at."""
+    """Store one file of a load balancer, which need not exist yet; the bytes are not looked at.
+
+    Raises:
+        HostFailure: the disk refused, or the memory that the image has for keys is not mounted.
+    """
     with amphora.mutation:
+        _refuse_the_disk(amphora.paths.certs)
         files.make_directory(amphora.paths.cert_dir(lb_id), DIRECTORY_MODE)
         files.write_atomic(amphora.paths.cert(lb_id, name), body)
         LOG.info("stored a certificate file lb=%s file=%s bytes=%d", lb_id, name, len(body))
+
+
+def _refuse_the_disk(directory: Path) -> None:
+    """Refuse to write keys to the root disk, and into its snapshots, because a mount failed or is late."""
+    is_promised = any((units / _KEYS_MOUNT_UNIT).exists() for units in _UNIT_DIRECTORIES)
+    if is_promised and not directory.is_mount():
+        raise HostFailure("cannot store a certificate", f"{_KEYS_MOUNT_UNIT} has not mounted {directory}")
 
 
 def read(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> bytes:
