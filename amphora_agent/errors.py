@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import final
 
 
@@ -36,3 +38,12 @@ class Conflict(AgentError):
 @final
 class HostFailure(AgentError):
     """The machine refused: a command, a file or the kernel (500)."""
+
+
+@contextlib.contextmanager
+def reported_as(message: str) -> Iterator[None]:
+    """Have failures of the machine carry the wire contract's message, and their own words in the detail."""
+    try:
+        yield
+    except HostFailure as error:
+        raise HostFailure(message, f"{error}: {error.detail}") from error

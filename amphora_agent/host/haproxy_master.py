@@ -19,7 +19,6 @@ from amphora_agent.host.procfs import process_start_time
 
 QUERY_TIMEOUT = 2.0
 READY_DEADLINE = 45.0
-MASTER_DEADLINE = 15.0
 POLL_INTERVAL = 0.005
 LONGEST_POLL_INTERVAL = 0.1
 
@@ -38,13 +37,13 @@ def await_master(master_socket: Path, is_alive: Callable[[], bool]) -> Processes
     Raises:
         HostFailure: `is_alive` says the process is gone, or the deadline passed.
     """
-    for _ in _until(MASTER_DEADLINE):
+    for _ in _until(READY_DEADLINE):
         now = processes(master_socket)
         if now is not None:
             return now
         if not is_alive():
             raise HostFailure("cannot reload HAProxy", "the process ended")
-    raise HostFailure("cannot reload HAProxy", f"its master does not answer within {MASTER_DEADLINE:g} s")
+    raise HostFailure("cannot reload HAProxy", f"its master does not answer within {READY_DEADLINE:g} s")
 
 
 def worker_pid(admin_socket: Path) -> int | None:

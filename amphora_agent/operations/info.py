@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 
 from amphora_agent.core import haproxy_config
@@ -12,6 +13,8 @@ from amphora_agent.host import files, haproxy_binary, machine, netlink, packages
 from amphora_agent.operations import inventory, loadbalancers, lvs_listeners
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.change_record import Outcome
+
+LOG = logging.getLogger(__name__)
 
 API_VERSION = "1.0"
 # Of SCTP listeners too: the contract knows no other word.
@@ -79,7 +82,7 @@ def details(amphora: Amphora) -> Details:
     return Details(
         versions=versions(amphora),
         networks=_networks(amphora),
-        haproxy_count=sum(loadbalancers.is_running(amphora, lb_id) for lb_id in lb_ids),
+        haproxy_count=sum(_is_running(amphora, lb_id) for lb_id in lb_ids),
         lvs_listener_process_count=sum(
             lvs_listeners.is_alive(amphora, listener_id) for listener_id in inventory.lvs_listener_ids(amphora.paths)
         ),
@@ -103,6 +106,15 @@ def details(amphora: Amphora) -> Details:
         changes=dict(amphora.changes.counts),
         last_changes=dict(amphora.changes.last),
     )
+
+
+def _is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
+    """Tell whether HAProxy runs; a supervisor that does not say is no reason to say nothing at all."""
+    try:
+        return loadbalancers.is_running(amphora, lb_id)
+    except HostFailure as error:
+        LOG.warning("cannot tell whether haproxy runs lb=%s: %s: %s", lb_id, error, error.detail)
+        return False
 
 
 def listeners(amphora: Amphora) -> tuple[Listener, ...]:

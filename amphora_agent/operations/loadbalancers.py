@@ -32,7 +32,7 @@ from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.core.worker import Worker
-from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
+from amphora_agent.errors import HostFailure, InvalidRequest, NotFound, reported_as
 from amphora_agent.host import commands, files, haproxy_binary, haproxy_master, haproxy_socket, machine, netns
 from amphora_agent.operations import apply, interfaces, inventory, vrrp
 from amphora_agent.operations.actions import Action
@@ -103,7 +103,8 @@ def upload(amphora: Amphora, amphora_id: AmphoraId, lb_id: LoadBalancerId, body:
             _check(amphora, lb_id, candidate, peer)
             _warn_of_the_unexpected(lb_id, config)
             files.rename_durable(candidate, paths.haproxy_config(lb_id))
-        amphora.supervisor.enable(_unit(amphora, lb_id, peer))
+        with reported_as("Error enabling octavia-keepalived service"):  # the contract's words
+            amphora.supervisor.enable(_unit(amphora, lb_id, peer))
         LOG.info("stored a configuration lb=%s bytes=%d", lb_id, len(config))
 
 
@@ -121,7 +122,8 @@ def perform(amphora: Amphora, lb_id: LoadBalancerId, action: Action) -> Performe
         unit = _unit(amphora, lb_id, _stored_peer(amphora, lb_id))
         vrrp.follow_loadbalancer(amphora, lb_id, action)
         if action is Action.STOP:
-            amphora.supervisor.stop(unit)
+            with reported_as("Error stoping haproxy"):  # the contract's spelling
+                amphora.supervisor.stop(unit)
             files.remove_volatile(amphora.paths.applied(lb_id))
             LOG.info("stopped haproxy lb=%s", lb_id)
             return Performed(started=False, reason="asked to stop")
@@ -145,7 +147,8 @@ def delete(amphora: Amphora, lb_id: LoadBalancerId) -> None:
         unit = _unit(amphora, lb_id, _stored_peer(amphora, lb_id))
         if paths.vrrp_check_script.exists():
             vrrp.refresh_checks(amphora, leaving=lb_id)
-        amphora.supervisor.stop(unit)
+        with reported_as("Error stopping haproxy"):
+            amphora.supervisor.stop(unit)
         amphora.supervisor.disable(unit)
         for path in (
             paths.stats_socket(lb_id),
@@ -222,6 +225,7 @@ def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, stored: Stored)
     paths = amphora.paths
     _warn_of_memory(lb_id, stored.config)
     _save_servers_state(amphora, lb_id, stored.config)
+    pid = amphora.supervisor.main_pid(unit)
     try:
         before = haproxy_master.await_master(paths.master_socket(lb_id), lambda: _is_alive(amphora, unit))
         with vrrp.reloading(amphora, lb_id):
@@ -231,10 +235,14 @@ def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, stored: Stored)
                 paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(amphora, unit)
             )
     except HostFailure as error:
-        if not _is_alive(amphora, unit):
+        if amphora.supervisor.main_pid(unit) != pid:
+            # It ended; whoever is there by now was started with the stored files.
             LOG.warning("haproxy ended while it was to be reloaded lb=%s: %s", lb_id, error.detail)
             return _start(amphora, lb_id, unit)
         raise HostFailure("Error reloading haproxy", _words(amphora, unit, error)) from error
+    finally:
+        # Of this moment alone: a start weeks later must not believe what members were then.
+        files.remove_volatile(paths.servers_state(lb_id))
 
 
 def _warn_of_the_unexpected(lb_id: LoadBalancerId, config: bytes) -> None:
