@@ -176,7 +176,7 @@ class HaproxyCollector:
         return {
             str(pool): frozenset(str(member) for member in members)
             for pool, members in document.items()
-            if isinstance(members, list)
+            if isinstance(members, dict)
         }
 
     def _observe(self, lb_id: LoadBalancerId, timeout: float) -> Observation:

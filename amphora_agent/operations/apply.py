@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,7 +42,8 @@ UNSAFE_REMOVAL_SECONDS = 120.0
 REMOVAL_INTERVAL = 2.0
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
-Removing = dict[str, list[str]]
+# Backend -> server that waits for its deletion -> seconds since boot when it began to.
+Removing = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,16 +180,16 @@ def _payloads(plan: Plan) -> dict[str, str]:
 def _note_removals(proxy: RunningProxy, plan: Plan) -> Removing:
     """Write down who will wait for deletion before it happens, and delete who is wanted again."""
     before = read_removing(proxy.removing)
-    after: Removing = {backend: list(names) for backend, names in before.items()}
+    after: Removing = {backend: dict(names) for backend, names in before.items()}
     for step in plan.steps:
         match step:
             case RemoveServer(backend, name):
-                after.setdefault(backend, []).append(name)
+                after.setdefault(backend, {})[name] = _boot_seconds()
             case AddServer(backend, server) | ReplaceServer(backend, server) if server.name in after.get(backend, ()):
                 if not is_removal_safe(proxy.version):
                     raise HostFailure("cannot change HAProxy at run time", f"{server.name} is still being removed")
                 _send(proxy, haproxy_runtime.delete_server_if_there(backend, server.name), proxy.timeout)
-                after[backend].remove(server.name)
+                del after[backend][server.name]
             case _:
                 continue
     if after != before:
@@ -215,7 +216,7 @@ def _left(deadline: float) -> float:
 
 
 def read_removing(path: Path) -> Removing:
-    """Return backend -> servers waiting for their deletion; empty when there is no such file, or junk in it."""
+    """Return who waits for deletion; empty when there is no such file, or junk in it."""
     try:
         document = json.loads(files.read_optional(path) or b"{}")
     except ValueError:
@@ -223,13 +224,13 @@ def read_removing(path: Path) -> Removing:
     if not isinstance(document, dict):
         return {}
     return {
-        backend: [name for name in names if isinstance(name, str)]
+        backend: {name: since for name, since in names.items() if isinstance(since, int | float)}
         for backend, names in document.items()
-        if isinstance(names, list)
+        if isinstance(names, dict)
     }
 
 
-def _write_removing(path: Path, removing: Mapping[str, list[str]]) -> None:
+def _write_removing(path: Path, removing: Removing) -> None:
     left = {backend: names for backend, names in removing.items() if names}
     if left:
         files.write_volatile(path, json.dumps(left).encode())
@@ -285,7 +286,8 @@ def _remove_idle(amphora: Amphora, lb_id: LoadBalancerId) -> int:
     waiting = sum(len(names) for names in removing.values())
     if applied is None or applied.is_unfinished or version is None:
         return waiting
-    deletable = removing if is_removal_safe(version) else _deletable_with_care(paths.removing(lb_id), removing, applied)
+    deletable = removing if is_removal_safe(version) else deletable_with_care(removing, applied, _boot_seconds())
+    _renew_suspicion(paths.applied(lb_id), applied)
     left = _delete(
         RunningProxy(socket=paths.admin_socket(lb_id), removing=paths.removing(lb_id), version=version), deletable
     )
@@ -294,29 +296,38 @@ def _remove_idle(amphora: Amphora, lb_id: LoadBalancerId) -> int:
     return left
 
 
-def _deletable_with_care(path: Path, removing: Removing, applied: Applied) -> Removing:
+def _renew_suspicion(path: Path, applied: Applied) -> None:
+    """Have a crash counted against changes at run time while servers are deleted, long after the change itself."""
+    now = _boot_seconds()
+    if applied.changed_at is None or not 0 <= now - applied.changed_at < CRASH_SECONDS / 2:
+        files.write_volatile(path, applied_to_json(replace(applied, changed_at=now)))
+
+
+def deletable_with_care(removing: Removing, applied: Applied, now: float) -> Removing:
     """Return who may be deleted where HAProxy does not see every user of a server.
 
     A stream lets go of a server in maintenance when its retries are over; a client's HTTP/2 connection to it may
     stay for ever, so where members may speak HTTP/2 nobody is deleted: the next reload does it.
     """
-    if time.time() - path.stat().st_mtime < UNSAFE_REMOVAL_SECONDS:
-        return {}
     sections = {section.name: section for section in parse(applied.config).sections if section.kind == "backend"}
     speaks_h2 = {name for name, section in sections.items() if any(" alpn " in line for line in section.lines)}
-    return {backend: names for backend, names in removing.items() if backend in sections and backend not in speaks_h2}
+    return {
+        backend: {name: since for name, since in names.items() if not 0 <= now - since < UNSAFE_REMOVAL_SECONDS}
+        for backend, names in removing.items()
+        if backend in sections and backend not in speaks_h2
+    }
 
 
 def _delete(proxy: RunningProxy, deletable: Removing) -> int:
     """Try to delete each of these servers once; return how many servers still wait, others included."""
     left = read_removing(proxy.removing)
-    before = {backend: list(names) for backend, names in left.items()}
+    before = {backend: dict(names) for backend, names in left.items()}
     for backend, names in deletable.items():
         for name in names:
             command = haproxy_runtime.delete_server_if_there(backend, name)
             answer = query(proxy.socket, command.text, proxy.timeout).decode("utf-8", "replace")
             if command.accepts(answer):
-                left[backend].remove(name)
+                del left[backend][name]
     if left != before:
         _write_removing(proxy.removing, left)
     return sum(len(names) for names in left.values())

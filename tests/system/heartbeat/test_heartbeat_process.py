@@ -314,7 +314,7 @@ def test_reloads_never_cost_a_listener(rig: Rig) -> None:
 def test_members_on_their_way_out_are_not_shown(rig: Rig, receiver: HeartbeatReceiver) -> None:
     servers = server(MEMBERS[0], 9) + server(MEMBERS[1], 9, "disabled") + server(MEMBERS[2], 9, "disabled")
     rig.start_haproxy(listener(free_port(), servers=servers))
-    rig.paths.removing(LB_ID).write_text(json.dumps({f"{POOL}:{LISTENER}": [MEMBERS[0], MEMBERS[1]]}))
+    rig.paths.removing(LB_ID).write_text(json.dumps({f"{POOL}:{LISTENER}": {MEMBERS[0]: 1.0, MEMBERS[1]: 2.0}}))
     rig.configure([f"127.0.0.1:{port_of(receiver)}"])
     rig.start_heartbeat()
     members = receiver.receive().message["pools"][f"{POOL}:{LISTENER}"]["members"]
@@ -433,8 +433,12 @@ def test_silent_while_keepalived_should_run_and_does_not(rig: Rig, receiver: Hea
     with pytest.raises(TimeoutError):
         receiver.receive(timeout=2.5)
     stand_in = tmp_path / "keepalived"
-    shutil.copy(shutil.which("sleep") or "", stand_in)
-    keepalived = rig.spawn([str(stand_in), "60"])
+    shutil.copy(shutil.which("tail") or "", stand_in)
+    another = rig.spawn([str(stand_in), "-f", "/dev/null"])
+    rig.paths.vrrp_pid.write_text(f"{another.pid}\n")
+    with pytest.raises(TimeoutError):
+        receiver.receive(timeout=2.5)
+    keepalived = rig.spawn([str(stand_in), "-f", str(rig.paths.vrrp_config)])
     rig.paths.vrrp_pid.write_text(f"{keepalived.pid}\n")
     assert receiver.receive(timeout=3).message["seq"] == 0
     end(keepalived)

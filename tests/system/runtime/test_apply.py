@@ -8,7 +8,14 @@ import pytest
 
 from amphora_agent.core.haproxy_change import Applied
 from amphora_agent.core.worker import Worker
-from amphora_agent.operations.apply import CRASH_SECONDS, TICKS_PER_SECOND, has_crashed, read_removing
+from amphora_agent.operations.apply import (
+    CRASH_SECONDS,
+    TICKS_PER_SECOND,
+    UNSAFE_REMOVAL_SECONDS,
+    deletable_with_care,
+    has_crashed,
+    read_removing,
+)
 
 WORKER = Worker(7, 100 * TICKS_PER_SECOND)
 
@@ -46,5 +53,20 @@ def test_junk_in_the_list_is_nobody(tmp_path: Path, text: str) -> None:
 
 
 def test_the_list_is_read(tmp_path: Path) -> None:
-    (tmp_path / "removing.json").write_text('{"p:l": ["a", 5, "b"]}')
-    assert read_removing(tmp_path / "removing.json") == {"p:l": ["a", "b"]}
+    (tmp_path / "removing.json").write_text('{"p:l": {"a": 5, "b": "c", "d": 6.5}}')
+    assert read_removing(tmp_path / "removing.json") == {"p:l": {"a": 5, "d": 6.5}}
+
+
+def test_where_deleting_needs_care_each_server_waits_its_own_time() -> None:
+    config = "backend p:l\n    mode http\nbackend h2:l\n    server s 127.0.0.1:1 ssl alpn h2\n"
+    applied = Applied(config=config, digests={}, worker=WORKER)
+    now = 1000.0
+    removing = {
+        # The last one is of another boot.
+        "p:l": {"old": now - UNSAFE_REMOVAL_SECONDS, "young": now - UNSAFE_REMOVAL_SECONDS + 1, "strange": now + 5},
+        "h2:l": {"any": 0.0},
+        "gone:l": {"any": 0.0},
+    }
+    assert deletable_with_care(removing, applied, now) == {
+        "p:l": {"old": now - UNSAFE_REMOVAL_SECONDS, "strange": now + 5}
+    }
