@@ -2,6 +2,9 @@
 
 Decision: keepalived runs in the foreground under either supervisor, so its life is the unit's life and no pid file
 has to be believed; it still writes the contract's pid files, which the heartbeat and the checks read.
+
+Decision: what starts keepalived removes those files first. They outlive a power cut, and keepalived 2.2 ends as
+"already running" for as long as any process has such a pid, which may be for ever; 2.3 looks more closely.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ def vrrp_unit(paths: Paths) -> Unit:
         ),
         netns=paths.netns,
         log=paths.vrrp_log,
+        pid_files=(paths.vrrp_pid, paths.vrrp_child_pid),
     )
 
 
@@ -42,16 +46,16 @@ def lvs_unit(paths: Paths, listener_id: ListenerId) -> Unit:
 
     Each instance has pid files of its own for its children too: the built-in ones are shared by all instances.
     """
+    parent, vrrp, check = paths.lvs_pid(listener_id), paths.lvs_vrrp_pid(listener_id), paths.lvs_check_pid(listener_id)
     return Unit(
         name=f"octavia-keepalivedlvs@{listener_id}.service",
         argv=(
             *(KEEPALIVED, *_FOREGROUND, "-f", str(paths.lvs_config(listener_id))),
-            *("-p", str(paths.lvs_pid(listener_id))),
-            *("-r", str(paths.lvs_vrrp_pid(listener_id))),
-            *("-c", str(paths.lvs_check_pid(listener_id))),
+            *("-p", str(parent), "-r", str(vrrp), "-c", str(check)),
         ),
         netns=paths.netns,
         log=paths.lvs_log(listener_id),
+        pid_files=(parent, vrrp, check),
     )
 
 

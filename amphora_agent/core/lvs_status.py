@@ -22,6 +22,8 @@ UP, DOWN = "UP", "DOWN"
 DRAIN, MAINT, NO_CHECK, RESTARTING = "DRAIN", "MAINT", "no check", "RESTARTING"
 
 PENDING = b"pending"
+# The controller asks for the reload right after the upload; one that has not by then never will.
+LONGEST_PENDING = 120.0
 SETTLING_ALLOWANCE = 3.0
 LONGEST_INTERVAL = 60
 
@@ -94,16 +96,29 @@ def _present(virtual_servers: Iterable[VirtualServer], table: Table) -> Iterator
                 yield from service.destinations.items()
 
 
+def pending(now: float) -> bytes:
+    """Return the record of a change that is stored and not applied yet, from `now` on (seconds since boot)."""
+    return b"%s %.3f" % (PENDING, now)
+
+
+def is_pending(changed: bytes | None) -> bool:
+    """Tell whether the record says that a change is not applied yet; releases before wrote no time."""
+    return changed is not None and changed.startswith(PENDING)
+
+
 def is_settling(changed: bytes | None, process_started: float, now: float, check_interval: int) -> bool:
     """Tell whether members missing in the kernel may be on their way in: until every check had its first say.
 
     Args:
-        changed: the agent's record of its last change: when it was applied, or PENDING until then; None without one.
+        changed: the agent's record of its last change: when it was applied, or `pending` of when it was stored until
+            then; None without one.
         process_started: when keepalived started.
         now: all three in seconds since boot, which no set clock can move.
         check_interval: seconds between checks of a member.
     """
-    if changed == PENDING:
+    stored = _seconds((changed or b"").removeprefix(PENDING)) if is_pending(changed) else -math.inf
+    # A keepalived that started later has read what was stored.
+    if process_started < stored and 0 <= now - stored < LONGEST_PENDING:
         return True
     window = min(check_interval, LONGEST_INTERVAL) + SETTLING_ALLOWANCE
     return any(0 <= now - event < window for event in (process_started, _seconds(changed)))

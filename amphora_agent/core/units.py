@@ -16,6 +16,7 @@ class Unit:
         argv: the same process for the direct supervisor; runs in the foreground.
         netns: path of the network namespace it runs in.
         log: where the direct supervisor sends its output.
+        pid_files: what it and its children write about themselves; those of dead ones may keep it from starting.
         reload_signal: has the process read its configuration again.
     """
 
@@ -23,4 +24,5 @@ class Unit:
     argv: tuple[str, ...]
     netns: Path
     log: Path
+    pid_files: tuple[Path, ...] = ()
     reload_signal: Signals = SIGHUP

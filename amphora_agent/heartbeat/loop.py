@@ -38,7 +38,7 @@ from amphora_agent.heartbeat.lvs import LvsCollector
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.counters import load_counters, store_counters
 from amphora_agent.host.notify import notify
-from amphora_agent.host.procfs import is_running
+from amphora_agent.host.procfs import running_pid
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.udp import Resolver, UdpSender
 
@@ -155,7 +155,8 @@ class Heartbeat:
 
     def _is_keepalived_down(self) -> bool:
         """Tell whether keepalived should run and does not; the amphora is silent then, to be replaced."""
-        if not self._paths.vrrp_config.exists() or is_running(self._paths.vrrp_pid, "keepalived"):
+        paths = self._paths
+        if not paths.vrrp_config.exists() or running_pid(paths.vrrp_pid, "keepalived", paths.vrrp_config) is not None:
             self._notices.clear("keepalived", "is in order")
             return False
         self._notices.report("keepalived", "is configured and not running; nothing is sent meanwhile")

@@ -16,7 +16,7 @@ from amphora_agent.core.paths import Paths
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.files import read_optional
-from amphora_agent.host.procfs import is_program, process_start_time, read_pid
+from amphora_agent.host.procfs import process_start_time, running_pid
 
 LOG = logging.getLogger(__name__)
 
@@ -81,8 +81,7 @@ class LvsCollector:
         return [ListenerId(name) for name in sorted(ids) if is_id(name)]
 
     def _pid(self, listener_id: ListenerId) -> int | None:
-        pid = read_pid(self._paths.lvs_pid(listener_id))
-        return pid if pid is not None and is_program(pid, PROGRAM) else None
+        return running_pid(self._paths.lvs_pid(listener_id), PROGRAM, self._paths.lvs_config(listener_id))
 
     def _table(self) -> Table | None:
         # Imported once there is a UDP listener: most amphorae have none, and this process stays small.

@@ -24,7 +24,7 @@ from pathlib import Path
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.files import make_directory, read_optional, remove, write_atomic, write_volatile
-from amphora_agent.host.procfs import process_start_time
+from amphora_agent.host.procfs import command_line, process_start_time, read_pid
 
 LOG = logging.getLogger(__name__)
 
@@ -91,7 +91,10 @@ class DirectSupervisor:
         pid = self.main_pid(unit)
         if pid is None:
             raise HostFailure(f"cannot reload {unit.name}", "it is not running")
-        os.kill(pid, unit.reload_signal)
+        try:
+            os.kill(pid, unit.reload_signal)
+        except ProcessLookupError as error:
+            raise HostFailure(f"cannot reload {unit.name}", "it ended") from error
 
     def stop(self, unit: Unit) -> None:
         """Terminate the unit's main process, then whatever is left of its process group."""
@@ -121,11 +124,22 @@ class DirectSupervisor:
         return ""
 
     def _watch(self) -> None:
+        trouble = ""
         while True:
-            names = [path.name.removesuffix(".json") for path in sorted(self._directory.glob("*.json"))]
-            settled = {name for name in names if self._keep_running(name)}
-            running = [pid for name in names if (pid := self._running(name)) is not None]
-            self._await_change(running, RETRY_INTERVAL if len(settled) < len(names) else WATCH_INTERVAL)
+            try:
+                self._look()
+                trouble = ""
+            except (HostFailure, OSError) as error:  # such as no descriptor left, for a while
+                if str(error) != trouble:
+                    trouble = str(error)
+                    LOG.error("cannot watch units: %s %s", error, getattr(error, "detail", ""))
+                time.sleep(FIRST_PAUSE)
+
+    def _look(self) -> None:
+        names = [path.name.removesuffix(".json") for path in sorted(self._directory.glob("*.json"))]
+        settled = {name for name in names if self._keep_running(name)}
+        running = [pid for name in names if (pid := self._running(name)) is not None]
+        self._await_change(running, RETRY_INTERVAL if len(settled) < len(names) else WATCH_INTERVAL)
 
     def _await_change(self, pids: Sequence[int], seconds: float) -> None:
         """Return when one of the processes ends, when a unit is started, or after so many seconds."""
@@ -177,6 +191,7 @@ class DirectSupervisor:
             self._write_pid(unit.name, survivor)
             LOG.info("adopted unit=%s pid=%d", unit.name, survivor)
             return
+        _remove_stale_pid_files(unit)
         argv = ("nsenter", f"--net={unit.netns}", "--", *unit.argv)
         _bound_log(unit.log)
         try:
@@ -223,8 +238,9 @@ class DirectSupervisor:
         return _read_record(self._record_path(name))[1]
 
     def _record(self, unit: Unit, *, wanted: bool) -> None:
-        record = {"argv": unit.argv, "netns": str(unit.netns), "log": str(unit.log), "wanted": wanted}
-        data = json.dumps(record).encode()
+        pid_files = [str(path) for path in unit.pid_files]
+        record = {"argv": unit.argv, "netns": str(unit.netns), "log": str(unit.log), "pid_files": pid_files}
+        data = json.dumps(record | {"wanted": wanted}).encode()
         if read_optional(self._record_path(unit.name)) != data:
             write_atomic(self._record_path(unit.name), data)
 
@@ -243,6 +259,7 @@ def _read_record(path: Path) -> tuple[Unit | None, bool]:
             argv=tuple(str(part) for part in record["argv"]),
             netns=Path(record["netns"]),
             log=Path(record["log"]),
+            pid_files=tuple(Path(path) for path in record.get("pid_files", ())),  # not in records of older versions
         )
         return unit, record["wanted"] is True
     except (ValueError, KeyError, TypeError):
@@ -285,6 +302,17 @@ def _is_inside(pid: int, netns: Path) -> bool:
 
 def _runs(unit: Unit, command_line: list[str]) -> bool:
     return command_line[:1] == [unit.argv[0]] and set(unit.argv) <= set(command_line)
+
+
+def _remove_stale_pid_files(unit: Unit) -> None:
+    """Remove what dead processes of the unit wrote; an orphan that is about to end keeps its file.
+
+    Such a file is what has a new keepalived end, to be tried again, instead of running beside the orphan.
+    """
+    for path in unit.pid_files:
+        pid = read_pid(path)
+        if pid is None or not _runs(unit, command_line(pid)):
+            remove(path)
 
 
 def _bound_log(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -13,17 +14,21 @@ _DEAD = (b"Z", b"X")
 _AFTER_COMM_START = 19
 
 
-def is_running(pid_file: Path, executable_name: str) -> bool:
-    """Tell whether the process named in the first line of `pid_file` lives and is the named program.
+def running_pid(pid_file: Path, executable_name: str, config: Path) -> int | None:
+    """Return the process named in the first line of `pid_file` while it is the named program with this configuration.
 
-    A missing, empty or garbled file, a zombie, and a pid that another program has meanwhile: all are not running.
+    A missing, empty or garbled file, a zombie, and a pid that another process has meanwhile, be it the same program
+    with another configuration: all are None.
 
     Args:
         pid_file: written by the program itself.
         executable_name: file name of the program, without directory.
+        config: file an argument of the program ends with, as in `-f FILE`, `-fFILE` and `--use-file=FILE`.
     """
     pid = read_pid(pid_file)
-    return pid is not None and is_program(pid, executable_name)
+    if pid is None or not is_program(pid, executable_name):
+        return None
+    return pid if any(part.endswith(str(config)) for part in command_line(pid)) else None
 
 
 def read_pid(pid_file: Path) -> int | None:
@@ -55,6 +60,15 @@ def is_program(pid: int, executable_name: str) -> bool:
     except OSError:
         return False
     return executable.name.removesuffix(" (deleted)") == executable_name
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the program and its arguments; empty when there is no such process, or only its zombie."""
+    try:
+        data = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return [os.fsdecode(part) for part in data.split(b"\0")[:-1]]
 
 
 def process_start_time(pid: int) -> int | None:

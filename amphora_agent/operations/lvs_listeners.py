@@ -20,13 +20,13 @@ from amphora_agent.core import keepalived_process, lvs_change, lvs_config, vrrp_
 from amphora_agent.core.ids import ListenerId, is_id
 from amphora_agent.core.ipvs import ServiceKey
 from amphora_agent.core.keepalived_process import Applied, applied_from_json, applied_to_json
-from amphora_agent.core.lvs_status import PENDING
+from amphora_agent.core.lvs_status import is_pending, pending
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.sysctls import REQUIRED_SYSCTLS
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, NotFound
 from amphora_agent.host import files, ipvs, keepalived_binary, netns
-from amphora_agent.host.procfs import is_running, process_start_time, read_pid
+from amphora_agent.host.procfs import process_start_time, read_pid, running_pid
 from amphora_agent.operations import interfaces, vrrp
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
@@ -72,7 +72,7 @@ def upload(amphora: Amphora, listener_id: ListenerId, body: bytes) -> None:
         install_check(amphora)
         files.make_directory(paths.lvs_agent(listener_id), 0o700)
         if files.read_optional(paths.lvs_config(listener_id)) != body:
-            files.write_volatile(paths.lvs_changed(listener_id), PENDING)
+            files.write_volatile(paths.lvs_changed(listener_id), pending(_now()))
             files.write_atomic(paths.lvs_config(listener_id), body, _CONFIG_MODE)
             LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
         try:
@@ -148,8 +148,9 @@ def delete(amphora: Amphora, listener_id: ListenerId) -> None:
 
 
 def is_alive(amphora: Amphora, listener_id: ListenerId) -> bool:
-    """Tell whether the listener's keepalived runs, by its own pid file."""
-    return is_running(amphora.paths.lvs_pid(listener_id), keepalived_process.PROGRAM)
+    """Tell whether the listener's keepalived runs, by its own pid file; that of another listener is not it."""
+    pid_file, config = amphora.paths.lvs_pid(listener_id), amphora.paths.lvs_config(listener_id)
+    return running_pid(pid_file, keepalived_process.PROGRAM, config) is not None
 
 
 def status(amphora: Amphora, listener_id: ListenerId) -> str:
@@ -198,7 +199,7 @@ def _follow(amphora: Amphora, listener_id: ListenerId, unit: Unit, text: str) ->
     if record is None:
         raise HostFailure("cannot run keepalived", "it ended")
     files.write_volatile(paths.lvs_applied(listener_id), applied_to_json(record))
-    files.write_volatile(paths.lvs_changed(listener_id), _now())
+    files.write_volatile(paths.lvs_changed(listener_id), b"%.3f" % _now())
 
 
 def _withdraw(amphora: Amphora, listener_id: ListenerId, config: lvs_config.LvsConfig) -> None:
@@ -218,12 +219,12 @@ def _withdraw(amphora: Amphora, listener_id: ListenerId, config: lvs_config.LvsC
 def _note_change_is_over(amphora: Amphora, listener_id: ListenerId) -> None:
     """Forget that an upload waits to be applied: it went back to what is applied."""
     path = amphora.paths.lvs_changed(listener_id)
-    if files.read_optional(path) == PENDING:
-        files.write_volatile(path, _now())
+    if is_pending(files.read_optional(path)):
+        files.write_volatile(path, b"%.3f" % _now())
 
 
-def _now() -> bytes:
-    return f"{time.clock_gettime(time.CLOCK_BOOTTIME):.3f}".encode()
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _restart(amphora: Amphora, listener_id: ListenerId, unit: Unit, *, reason: str) -> None:
@@ -232,7 +233,7 @@ def _restart(amphora: Amphora, listener_id: ListenerId, unit: Unit, *, reason: s
     netns.ensure(paths.netns)
     files.make_directory(paths.lvs_agent(listener_id), 0o700)
     amphora.supervisor.stop(unit)
-    _remove_pid_files(amphora, listener_id)
+    _remove_pid_files(unit)
     amphora.supervisor.enable(unit)
     amphora.supervisor.start(unit)
     for _ in _until(START_DEADLINE):
@@ -282,7 +283,7 @@ def _await_life(amphora: Amphora, listener_id: ListenerId) -> None:
 def _stop(amphora: Amphora, listener_id: ListenerId, unit: Unit) -> None:
     """Stop keepalived, and remove the services that one which was killed had left."""
     amphora.supervisor.stop(unit)
-    _remove_pid_files(amphora, listener_id)
+    _remove_pid_files(unit)
     files.remove_volatile(amphora.paths.lvs_applied(listener_id))
     LOG.info("stopped keepalived listener=%s", listener_id)
     config = lvs_config.parse(stored_config(amphora, listener_id).decode("utf-8", "replace"))
@@ -299,9 +300,8 @@ def _stop(amphora: Amphora, listener_id: ListenerId, unit: Unit) -> None:
         LOG.debug("cannot look for services left in IPVS listener=%s: %s", listener_id, error.detail)
 
 
-def _remove_pid_files(amphora: Amphora, listener_id: ListenerId) -> None:
-    paths = amphora.paths
-    for path in (paths.lvs_pid(listener_id), paths.lvs_vrrp_pid(listener_id), paths.lvs_check_pid(listener_id)):
+def _remove_pid_files(unit: Unit) -> None:
+    for path in unit.pid_files:
         files.remove(path)
 
 

@@ -24,7 +24,7 @@ from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import files, netlink, netns
-from amphora_agent.host.procfs import is_program, is_running, process_start_time, read_pid
+from amphora_agent.host.procfs import is_program, process_start_time, read_pid, running_pid
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.inventory import loadbalancer_ids, lvs_listener_ids
@@ -93,7 +93,8 @@ def perform(amphora: Amphora, action: Action) -> Action:
 
 def is_alive(amphora: Amphora) -> bool:
     """Tell whether the VRRP keepalived runs, by its own pid file; an empty or garbled one means no."""
-    return is_running(amphora.paths.vrrp_pid, keepalived_process.PROGRAM)
+    paths = amphora.paths
+    return running_pid(paths.vrrp_pid, keepalived_process.PROGRAM, paths.vrrp_config) is not None
 
 
 def _mend_pid_file(amphora: Amphora, unit: Unit) -> None:

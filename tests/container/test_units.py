@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.amphora import SAMPLES
 from tests.container.haproxy_instance import Instance
 from tests.container.machine import REPOSITORY, Machine
 
@@ -96,6 +97,21 @@ def test_a_crash_loop_never_ends_in_failed(haproxy: Instance) -> None:
     machine.wait_for(has_crashed_enough, 60, f"{CRASHES} crashes")
     haproxy.write()
     machine.wait_for(lambda: haproxy.answer() == "one", 10, "the repaired load balancer")
+
+
+def test_pid_files_that_a_power_cut_left_keep_no_udp_listener_down(bare: Machine) -> None:
+    """They name a process that runs. This keepalived would not mind; older ones need them gone."""
+    listener = "7f699c35-164b-5869-a43d-47618ff89fe2"
+    unit, base = f"octavia-keepalivedlvs@{listener}.service", f"/var/lib/octavia/lvs/octavia-keepalivedlvs-{listener}"
+    bare.write(f"{base}.conf", (SAMPLES / "lvs/10-udp-no-pool.conf").read_text())
+    for suffix in (".pid", ".vrrp.pid", ".check.pid"):
+        bare.write(f"{base}{suffix}", "1\n")
+    bare.exec(["systemctl", "start", unit])
+    bare.wait_for(lambda: bare.try_exec(["cat", f"{base}.pid"]).stdout.strip() not in {"", "1"}, 10, "its pid file")
+    assert bare.main_pid(unit) == int(bare.exec(["cat", f"{base}.pid"]))
+    assert bare.unit_property(unit, "NRestarts") == "0"
+    assert "status=0" in bare.unit_property(unit, "ExecStartPre"), "the sandbox lets them be removed"
+    bare.exec(["systemctl", "stop", unit])
 
 
 def test_restarting_the_namespace_unit_leaves_haproxy_alone(haproxy: Instance) -> None:

@@ -63,6 +63,23 @@ def test_a_killed_keepalived_comes_back(balancer: LoadBalancer) -> None:
     balancer.seconds_until_answer(time.monotonic())
 
 
+def test_pid_files_that_a_power_cut_left_keep_nothing_down(balancer: LoadBalancer) -> None:
+    """They name a process that runs; that of the child is in /run, where only a crash leaves it.
+
+    This keepalived would not mind; older ones need them gone.
+    """
+    machine = balancer.machine
+    machine.exec(["systemctl", "stop", UNIT])
+    for path in ("/var/lib/octavia/vrrp/octavia-keepalived.pid", "/run/vrrp.pid"):
+        machine.exec(["tee", path], stdin="1\n")
+    machine.exec(["systemctl", "start", UNIT])
+    assert machine.unit_property(UNIT, "NRestarts") == "0"
+    assert "status=0" in machine.unit_property(UNIT, "ExecStartPre"), "the sandbox lets them be removed"
+    assert machine.main_pid(UNIT) == int(machine.exec(["cat", "/var/lib/octavia/vrrp/octavia-keepalived.pid"]))
+    assert machine.exec(["cat", "/run/vrrp.pid"]) != "1\n", "the unit knows where keepalived writes it"
+    balancer.seconds_until_answer(time.monotonic())
+
+
 def test_a_reboot_brings_the_vip_back(balancer: LoadBalancer) -> None:
     machine = balancer.machine
     machine.reboot()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,13 @@ from amphora_agent.core.keepalived_process import (
 )
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
+from amphora_agent.core.units import Unit
 from amphora_agent.core.vrrp_config import vips
 
-SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "vrrp"
+REPOSITORY = Path(__file__).parents[2]
+SAMPLES = REPOSITORY / "testbed" / "samples" / "vrrp"
+# Where keepalived as Debian builds it writes the pid of its VRRP child.
+BUILT_IN = "/run/vrrp.pid"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,26 @@ def test_units_have_the_contracts_pid_files() -> None:
     assert unit.name == "octavia-keepalivedlvs@some-id.service"
     for suffix in (".pid", ".vrrp.pid", ".check.pid"):
         assert f"/var/lib/octavia/lvs/octavia-keepalivedlvs-some-id{suffix}" in unit.argv
+
+
+@pytest.mark.parametrize(
+    "unit", [vrrp_unit(paths_of(Settings())), lvs_unit(paths_of(Settings()), ListenerId("some-id"))]
+)
+def test_every_pid_file_keepalived_writes_is_known_to_its_supervisor(unit: Unit) -> None:
+    written = {value for option, value in pairwise(unit.argv) if option in {"-p", "-r", "-c"}}
+    assert {str(path) for path in unit.pid_files} == written
+
+
+@pytest.mark.parametrize(
+    ("name", "built_in"), [("octavia-keepalived.service", {BUILT_IN}), ("octavia-keepalivedlvs@.service", set())]
+)
+def test_systemd_removes_the_pid_files_before_each_start(name: str, built_in: set[str]) -> None:
+    text = (REPOSITORY / "systemd" / name).read_text().replace("\\\n", "")
+    started = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)[0].split()
+    written = {value for option, value in pairwise(started) if option in {"-p", "-r", "-c"}}
+    assert written
+    removal = re.findall(r"^ExecStartPre=-/bin/rm -f (.*)$", text, re.MULTILINE)[0].split()
+    assert set(removal) == written | built_in
 
 
 @pytest.mark.parametrize(

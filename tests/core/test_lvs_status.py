@@ -13,7 +13,7 @@ from amphora_agent.core.counters import Counters
 from amphora_agent.core.heartbeat import Pool, build
 from amphora_agent.core.ipvs import Destination, Endpoint, Protocol, Service, ServiceKey, Table
 from amphora_agent.core.lvs_config import LvsConfig, parse
-from amphora_agent.core.lvs_status import PENDING, is_settling, report
+from amphora_agent.core.lvs_status import PENDING, is_pending, is_settling, pending, report
 from tests.core.test_lvs_config import FIRST, LISTENER, POOL, SAMPLES, SECOND, SIXTH, SIXTH_OFF, THIRD, at, sample, udp
 
 V4 = udp("10.10.0.100")
@@ -181,7 +181,18 @@ def test_whatever_is_missing_when_no_connection_is_lost_or_doubled(steps: list[t
     [
         (None, 0.0, 1000.0, False),
         (None, 995.0, 1000.0, True),
-        (PENDING, 0.0, 1000.0, True),
+        (pending(900.0), 0.0, 1000.0, True),
+        (pending(1000.0), 0.0, 1000.0, True),
+        (pending(880.0), 0.0, 1000.0, False),
+        (pending(900.0), 899.0, 1000.0, True),
+        (pending(900.0), 901.0, 1000.0, False),
+        (pending(900.0), 995.0, 1000.0, True),
+        (pending(5000.0), 0.0, 1000.0, False),
+        (PENDING, 0.0, 1000.0, False),
+        (PENDING, 995.0, 1000.0, True),
+        (b"pending nan", 0.0, 1000.0, False),
+        (b"pending inf", 0.0, 1000.0, False),
+        (b"pending\xff", 0.0, 1000.0, False),
         (b"993.5", 0.0, 1000.0, True),
         (b"991.0", 0.0, 1000.0, False),
         (b"5000.0", 0.0, 1000.0, False),
@@ -193,8 +204,18 @@ def test_whatever_is_missing_when_no_connection_is_lost_or_doubled(steps: list[t
 def test_settling_follows_our_own_event_and_the_process(
     changed: bytes | None, started: float, now: float, *, settling: bool
 ) -> None:
-    """A record from before a reboot lies in the future; no clock of the day is asked."""
+    """A record from before a reboot lies in the future; no clock of the day is asked.
+
+    A stored change counts until it is applied, two minutes at most, and not for a keepalived that has read it.
+    """
     assert is_settling(changed, started, now, 5) is settling
+
+
+def test_stored_changes_are_told_from_applied_ones() -> None:
+    assert is_pending(pending(12.5))
+    assert is_pending(PENDING), "of a release that wrote no time"
+    assert not is_pending(b"12.500")
+    assert not is_pending(None)
 
 
 def test_file_of_an_unknown_origin_is_reported_by_its_name() -> None:

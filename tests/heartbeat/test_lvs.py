@@ -22,11 +22,12 @@ BUDGET = 0.025
 
 
 @pytest.fixture
-def keepalived(tmp_path: Path) -> Iterator[int]:
-    """A process that the kernel calls keepalived."""
+def keepalived(tmp_path: Path, paths: Paths) -> Iterator[int]:
+    """A process that the kernel calls keepalived and that was given every listener's configuration."""
     program = tmp_path / "keepalived"
-    program.symlink_to("/bin/sleep")
-    with subprocess.Popen([program, "600"]) as process:
+    program.symlink_to("/usr/bin/tail")
+    configs = [paths.lvs_config(listener_id(number)) for number in range(LISTENERS)]
+    with subprocess.Popen([program, "-f", "/dev/null", *configs], stderr=subprocess.DEVNULL) as process:
         yield process.pid
         process.kill()
 
@@ -40,8 +41,12 @@ def paths(tmp_path: Path) -> Paths:
     return made
 
 
-def write(paths: Paths, number: int, keepalived: int) -> str:
-    listener = ListenerId(f"00000000-0000-4000-8000-{number:012d}")
+def listener_id(number: int) -> ListenerId:
+    return ListenerId(f"00000000-0000-4000-8000-{number:012d}")
+
+
+def write(paths: Paths, number: int, keepalived: int) -> ListenerId:
+    listener = listener_id(number)
     lines = [f"# Configuration for Listener {listener}", "net_namespace amphora-haproxy"]
     lines += ["virtual_server_group ipv4-group {", f"10.10.{number}.1 53", "}", "virtual_server group ipv4-group {"]
     lines += ["protocol UDP", "delay_loop 5", f"# Configuration for Pool {number:08x}-0000-4000-8000-000000000000"]
@@ -79,7 +84,7 @@ def test_files_of_a_hundred_listeners_cost_little(
 
 
 def test_listener_that_cannot_be_read_is_still_reported(paths: Paths, keepalived: int) -> None:
-    good, odd = write(paths, 1, keepalived), ListenerId("00000000-0000-4000-8000-00000000000f")
+    good, odd = write(paths, 1, keepalived), listener_id(2)
     paths.lvs_config(odd).symlink_to("/dev/null")
     paths.lvs_pid(odd).write_text(f"{keepalived}\n")
     parts, known = LvsCollector(paths, Notices()).collect()
@@ -96,6 +101,14 @@ def test_listener_whose_keepalived_does_not_run_is_known_and_silent(paths: Paths
     parts, known = LvsCollector(paths, Notices()).collect()
     assert parts == []
     assert known == frozenset({gone})
+
+
+def test_keepalived_of_another_listener_is_not_its_own(paths: Paths, keepalived: int) -> None:
+    """A pid file that a power cut left names whatever has the pid now."""
+    good, stale = write(paths, 1, keepalived), write(paths, LISTENERS, keepalived)
+    parts, known = LvsCollector(paths, Notices()).collect()
+    assert known == frozenset({good, stale})
+    assert [part.listeners.keys() for part in parts] == [{good}]
 
 
 def test_no_listener_at_all(paths: Paths) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -92,6 +94,22 @@ def test_reload_signals_and_refuses_what_does_not_run(unit: Unit, tmp_path: Path
     wait_for((tmp_path / "reloaded").exists, "SIGHUP arrives")
 
 
+def test_reload_of_what_ends_just_then_is_refused(unit: Unit, tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/true"]) as gone:
+        pass
+
+    class Late(DirectSupervisor):
+        """It saw the process a moment ago."""
+
+        def main_pid(self, unit: Unit) -> int | None:
+            del unit
+            return gone.pid
+
+    with pytest.raises(HostFailure, match="cannot reload") as error:
+        Late(tmp_path / "units").reload(unit)
+    assert error.value.detail == "it ended"
+
+
 @needs_root
 def test_a_crashed_unit_comes_back_and_a_stopped_one_does_not(unit: Unit, tmp_path: Path) -> None:
     direct = supervisor(tmp_path)
@@ -160,6 +178,55 @@ def test_a_stale_pid_file_names_no_running_unit(unit: Unit, tmp_path: Path, cont
     assert direct.main_pid(unit) is None
     direct.start(unit)
     assert direct.main_pid(unit) not in (None, os.getpid())
+
+
+@needs_root
+def test_pid_files_of_dead_processes_are_removed_before_a_start(unit: Unit, tmp_path: Path) -> None:
+    """keepalived ends when any process has the pid that its file names."""
+    stale = tuple(tmp_path / f"{number}.pid" for number in range(4))
+    for path, content in zip(stale, (f"{os.getpid()}\n", "1\n", "", None), strict=True):
+        if content is not None:
+            path.write_text(content)
+    writing = dataclasses.replace(unit, pid_files=stale)
+    direct = supervisor(tmp_path)
+    direct.start(writing)
+    assert not any(path.exists() for path in stale)
+    wait_for(lambda: "ready" in direct.log_tail(unit), "the program starts")
+    pid = direct.main_pid(unit)
+    stale[0].write_text(f"{pid}\n")
+    later = supervisor(tmp_path)
+    (tmp_path / "units" / f"{unit.name}.pid").unlink()
+    later.start(writing)
+    assert later.main_pid(unit) == pid
+    assert stale[0].exists(), "the file of the adopted process"
+
+
+@needs_root
+def test_restarts_remove_them_too_unless_an_orphan_is_still_ending(unit: Unit, tmp_path: Path) -> None:
+    """The record says which they are, so that the agent's next start knows."""
+    stale, of_orphan = tmp_path / "stale.pid", tmp_path / "orphan.pid"
+    supervisor(tmp_path).enable(dataclasses.replace(unit, pid_files=(stale, of_orphan)))
+    record = tmp_path / "units" / f"{unit.name}.json"
+    record.write_text(record.read_text().replace('"wanted": false', '"wanted": true'))
+    stale.write_text("1\n")
+    with subprocess.Popen(unit.argv, stdout=subprocess.DEVNULL) as orphan:
+        of_orphan.write_text(f"{orphan.pid}\n")
+        direct = supervisor(tmp_path)
+        direct.adopt()
+        wait_for(lambda: direct.main_pid(unit) is not None, "the unit starts")
+        orphan.kill()
+    assert not stale.exists()
+    assert of_orphan.exists()
+
+
+@needs_root
+def test_a_record_of_an_older_version_is_read(unit: Unit, tmp_path: Path) -> None:
+    record = {"argv": unit.argv, "netns": str(unit.netns), "log": str(unit.log), "wanted": True}
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / f"{unit.name}.json").write_text(json.dumps(record))
+    direct = supervisor(tmp_path)
+    direct.adopt()
+    wait_for(lambda: direct.main_pid(unit) is not None, "the unit starts")
 
 
 @needs_root

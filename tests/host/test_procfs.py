@@ -13,20 +13,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amphora_agent.host.procfs import is_running, process_start_time, read_pid
+from amphora_agent.host.procfs import command_line, process_start_time, read_pid, running_pid
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     """Return a program of our own with a long name that contains what confuses readers of /proc/<pid>/stat."""
     path = tmp_path / "a (long) name) of a program"
-    shutil.copy(shutil.which("sleep") or "/bin/sleep", path)
+    shutil.copy(shutil.which("tail") or "/usr/bin/tail", path)
     return path
 
 
 @pytest.fixture
-def process(program: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([str(program), "60"]) as started:
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "one.conf"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def process(program: Path, config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([str(program), "-f", str(config)]) as started:
         yield started
         started.kill()
 
@@ -38,24 +45,46 @@ def pid_file(tmp_path: Path, process: subprocess.Popen[bytes]) -> Path:
     return path
 
 
-def test_a_living_program_runs(pid_file: Path, program: Path) -> None:
-    assert is_running(pid_file, program.name)
-    assert not is_running(pid_file, "haproxy")
+def test_a_living_program_runs(pid_file: Path, program: Path, config: Path, process: subprocess.Popen[bytes]) -> None:
+    assert running_pid(pid_file, program.name, config) == process.pid
+    assert running_pid(pid_file, "haproxy", config) is None
 
 
-def test_a_replaced_program_still_runs(pid_file: Path, program: Path) -> None:
+def test_the_same_program_with_another_configuration_is_another_one(
+    pid_file: Path, program: Path, config: Path
+) -> None:
+    assert running_pid(pid_file, program.name, config.with_name("two.conf")) is None
+    assert running_pid(pid_file, program.name, config.parent) is None
+
+
+@pytest.mark.parametrize("form", ["{}", "-n{}", "--lines={}"])
+def test_every_form_of_an_argument_is_known(tmp_path: Path, form: str) -> None:
+    config, pid_file = Path("/some where/one.conf"), tmp_path / "pid"
+    with subprocess.Popen(["/bin/sh", "-c", "read _", form.format(config)], stdin=subprocess.PIPE) as started:
+        pid_file.write_text(str(started.pid))
+        assert running_pid(pid_file, "sh", config) == started.pid
+        assert command_line(started.pid)[-1] == form.format(config)
+
+
+def test_a_replaced_program_still_runs(
+    pid_file: Path, program: Path, config: Path, process: subprocess.Popen[bytes]
+) -> None:
     program.unlink()
-    assert is_running(pid_file, program.name)
+    assert running_pid(pid_file, program.name, config) == process.pid
 
 
-def test_a_dead_program_does_not_run(pid_file: Path, program: Path, process: subprocess.Popen[bytes]) -> None:
+def test_a_dead_program_does_not_run(
+    pid_file: Path, program: Path, config: Path, process: subprocess.Popen[bytes]
+) -> None:
     process.kill()
     deadline = time.monotonic() + 5
     while "Z" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2]:
         assert time.monotonic() < deadline
-    assert not is_running(pid_file, program.name), "a zombie is no running program"
+    assert running_pid(pid_file, program.name, config) is None, "a zombie is no running program"
+    assert command_line(process.pid) == []
     process.wait()
-    assert not is_running(pid_file, program.name)
+    assert running_pid(pid_file, program.name, config) is None
+    assert command_line(process.pid) == []
     assert process_start_time(process.pid) is None
 
 
@@ -66,7 +95,7 @@ def test_a_garbled_file_names_nobody(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "pid"
     path.write_bytes(content)
     assert read_pid(path) is None
-    assert not is_running(path, "haproxy")
+    assert running_pid(path, "haproxy", Path("haproxy.cfg")) is None
 
 
 def test_a_file_that_cannot_be_read_names_nobody(tmp_path: Path) -> None:

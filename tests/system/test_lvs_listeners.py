@@ -54,6 +54,10 @@ def log_of(amphora: RunningAmphora, listener: str = LISTENER) -> str:
     return (amphora.base / "agent" / "lvs" / listener / "keepalived.log").read_text()
 
 
+def boot_seconds() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -147,6 +151,49 @@ def test_killed_keepalived_comes_back(started: RunningAmphora) -> None:
         return False
 
     wait_until(is_back, "keepalived stays dead")
+
+
+def test_pid_file_that_a_power_cut_left_keeps_nothing_down(started: RunningAmphora) -> None:
+    """keepalived would end as "already running" whenever some process has the pid of before."""
+    started.power_off()
+    for suffix in (".pid", ".vrrp.pid", ".check.pid"):
+        conf(started).with_suffix(suffix).write_text(f"{os.getpid()}\n")
+    assert started.run(["amphora-interface", "up", "all"]).returncode == 0
+    started.start()
+
+    def is_back() -> bool:
+        with contextlib.suppress(FileNotFoundError, ValueError):  # being written
+            return pid_of(started) != os.getpid()
+        return False
+
+    wait_until(is_back, log_of(started))
+    assert started.request("GET", "/1.0/details").json()["lvs_listener_process_count"] == 1
+    assert "already running" not in log_of(started)
+
+
+def test_keepalived_of_another_listener_is_not_taken_for_its_own(started: RunningAmphora) -> None:
+    assert put(started, started.sample(f"lvs/{IDLE[0]}"), OTHER).status == 200
+    assert act(started, "reload", OTHER).status == 202
+    pid, other = pid_of(started), pid_of(started, OTHER)
+    conf(started).with_suffix(".pid").write_text(f"{other}\n")
+    assert started.request("GET", "/1.0/details").json()["lvs_listener_process_count"] == 1
+    assert act(started, "reload").status == 202
+    assert pid_of(started) not in (pid, other)
+    assert pid_of(started, OTHER) == other
+    assert started.request("GET", "/1.0/details").json()["lvs_listener_process_count"] == 2
+
+
+def test_stored_change_waits_with_its_time_until_it_is_applied(started: RunningAmphora) -> None:
+    changed = started.base / "agent" / "lvs" / LISTENER / "changed"
+    assert float(changed.read_bytes()) <= boot_seconds()
+    before = boot_seconds()
+    assert put(started, started.sample(f"lvs/{IDLE[0]}") + "\n# changed\n").status == 200
+    word, stored = changed.read_bytes().split()
+    assert word == b"pending"
+    assert before - 0.01 <= float(stored) <= boot_seconds()
+    assert put(started, started.sample(f"lvs/{IDLE[0]}")).status == 200
+    assert act(started, "reload").status == 202
+    assert float(stored) <= float(changed.read_bytes()) <= boot_seconds(), "it went back to what is applied"
 
 
 def test_delete_after_a_crash_and_without_pid_files(started: RunningAmphora) -> None:
