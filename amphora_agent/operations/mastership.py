@@ -70,10 +70,14 @@ def look(amphora: Amphora, memory: Memory, now: float) -> Memory:
     if not _may_be_master(amphora):
         return {}
     memory, verdict = judge(memory, _pids(amphora), now)
-    act = _needed(amphora, verdict)
-    if act is not None and amphora.mutation.acquire(timeout=LOCK_TIMEOUT):
+    if _needed(amphora, verdict) is not None and amphora.mutation.acquire(timeout=LOCK_TIMEOUT):
         try:
-            act(amphora)
+            # What held the lock may explain what was seen. At the same `now`, a HAProxy that is back is there from this
+            # moment on, and the wait makes nothing that is still missing look missing for longer.
+            memory, verdict = judge(memory, _pids(amphora), now)
+            act = _needed(amphora, verdict)
+            if act is not None:
+                act(amphora)
         finally:
             amphora.mutation.release()
     return memory

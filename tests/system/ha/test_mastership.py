@@ -1,0 +1,132 @@
+"""Giving the VIP away is decided under the lock: an operation that explains what was seen has the last word."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.mastership import Memory
+from amphora_agent.core.paths import paths_of
+from amphora_agent.host.children import DirectSupervisor
+from amphora_agent.host.settings_file import SettingsFile
+from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.mastership import look
+from testbed.amphora import LB_ID
+from testbed.namespaces import unique
+
+LB = LoadBalancerId(LB_ID)
+GONE = 2**22
+
+
+@dataclass(slots=True)
+class Operation:
+    """In place of the mutation lock: held by an operation that ends when somebody waits for it."""
+
+    end: Callable[[], object]
+    is_held: bool = False
+
+    def acquire(self, *, timeout: float) -> bool:
+        """Wait for the end of the operation."""
+        assert timeout > 0
+        self.end()
+        self.is_held = True
+        return True
+
+    def release(self) -> None:
+        """Let the next one in."""
+        self.is_held = False
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path) -> Iterator[int]:
+    """A process that the kernel calls haproxy."""
+    program = tmp_path / "haproxy"
+    program.symlink_to(shutil.which("tail") or "/usr/bin/tail")
+    with subprocess.Popen([program, "-f", "/dev/null"]) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def amphora(tmp_path: Path) -> Iterator[Amphora]:
+    """Half of a pair with one load balancer, a process that the kernel calls keepalived, and no HAProxy."""
+    config = tmp_path / "amphora-agent.conf"
+    config.write_text(
+        f"[haproxy_amphora]\nbase_path = {tmp_path}/octavia\nhaproxy_cmd = {tmp_path}/haproxy\n"
+        f"[amphora_agent]\nnetns = {unique('no')}\n[controller_worker]\nloadbalancer_topology = ACTIVE_STANDBY\n"
+    )
+    settings_file = SettingsFile(config)
+    paths = paths_of(settings_file.current())
+    for path in (paths.vrrp_config, paths.haproxy_config(LB), paths.stopped(LB)):
+        path.parent.mkdir(parents=True)
+    paths.vrrp_config.touch()
+    paths.haproxy_config(LB).touch()
+    paths.haproxy_pid(LB).write_text(f"{GONE}\n")
+    program = tmp_path / "keepalived"
+    program.symlink_to(shutil.which("tail") or "/usr/bin/tail")
+    with subprocess.Popen([program, "-f", paths.vrrp_config]) as keepalived:
+        paths.vrrp_pid.write_text(f"{keepalived.pid}\n")
+        yield Amphora(
+            settings_file=settings_file,
+            started=settings_file.current(),
+            paths=paths,
+            supervisor=DirectSupervisor(paths.agent / "units"),
+        )
+        keepalived.kill()
+
+
+def lose(amphora: Amphora, haproxy: int, end: Callable[[], object]) -> Memory:
+    """Look at a HAProxy that was there and is gone for too long, while an operation is about to end."""
+    paths = amphora.paths
+    paths.haproxy_pid(LB).write_text(f"{haproxy}\n")
+    memory = look(amphora, {}, 0.0)
+    paths.haproxy_pid(LB).write_text(f"{GONE}\n")
+    memory = look(amphora, memory, 10.0)
+    assert not paths.vrrp_resigned.exists()
+    operation = Operation(end)
+    memory = look(replace(amphora, mutation=cast("threading.Lock", operation)), memory, 20.0)
+    assert not operation.is_held
+    return memory
+
+
+def test_haproxy_that_stays_away_costs_the_mastership(amphora: Amphora, haproxy: int) -> None:
+    lose(amphora, haproxy, lambda: None)
+    assert amphora.paths.vrrp_resigned.exists()
+    assert not amphora.paths.vrrp_pid.exists()
+
+
+def test_haproxy_that_a_reload_brought_back_costs_nothing(amphora: Amphora, haproxy: int) -> None:
+    memory = lose(amphora, haproxy, lambda: amphora.paths.haproxy_pid(LB).write_text(f"{haproxy}\n"))
+    assert not amphora.paths.vrrp_resigned.exists()
+    assert memory[LB].is_there
+    assert amphora.paths.vrrp_pid.exists()
+
+
+def test_load_balancer_that_was_deleted_costs_nothing(amphora: Amphora, haproxy: int) -> None:
+    assert lose(amphora, haproxy, lambda: amphora.paths.haproxy_config(LB).unlink()) == {}
+    assert not amphora.paths.vrrp_resigned.exists()
+
+
+def test_load_balancer_that_was_stopped_costs_nothing(amphora: Amphora, haproxy: int) -> None:
+    assert lose(amphora, haproxy, lambda: amphora.paths.stopped(LB).touch()) == {}
+    assert not amphora.paths.vrrp_resigned.exists()
+
+
+def test_a_start_by_the_controller_has_the_last_word(amphora: Amphora, haproxy: int) -> None:
+    """The note that the agent resigned is gone by the time it may act, and nothing is left to be done."""
+    paths = amphora.paths
+    paths.haproxy_pid(LB).write_text(f"{haproxy}\n")
+    memory = look(amphora, {}, 0.0)
+    paths.vrrp_agent.mkdir()
+    paths.vrrp_resigned.touch()
+    before = paths.vrrp_pid.read_text()
+    look(replace(amphora, mutation=cast("threading.Lock", Operation(paths.vrrp_resigned.unlink))), memory, 10.0)
+    assert paths.vrrp_pid.read_text() == before
