@@ -215,15 +215,17 @@ def watch(amphora: Amphora) -> None:
 
 def _watch(amphora: Amphora) -> None:
     path = amphora.paths.netns
-    known = frozenset(nic.mac for nic in nics.plugged(amphora.paths))
+    known: frozenset[str] | None = None
     while True:
         try:
+            if known is None:
+                known = frozenset(nic.mac for nic in nics.plugged(amphora.paths))
             known = look_after(amphora, known)
             with netlink.link_events() as outside, netlink.link_events_inside(path) as inside:
                 if nics.inside_macs(amphora.paths) == known and not nics.late(amphora.paths):
                     netlink.wait_for_events((outside, inside), _WATCH_INTERVAL)
-        except AgentError as error:
-            LOG.error("cannot look after NICs: %s: %s", error, error.detail)
+        except (AgentError, OSError) as error:
+            LOG.error("cannot look after NICs: %s %s", error, getattr(error, "detail", ""))
             time.sleep(_WATCH_PAUSE)
 
 

@@ -47,8 +47,8 @@ def restore(amphora: Amphora, adopt: Adopt | None) -> None:
         for step in steps:
             try:
                 step(amphora)
-            except AgentError as error:
-                LOG.error("cannot restore everything: %s: %s", error, error.detail)
+            except (AgentError, OSError) as error:
+                LOG.error("cannot restore everything: %s %s", error, getattr(error, "detail", ""))
     interfaces.watch(amphora)
     mastership.watch(amphora)
     apply.watch(amphora)

@@ -1,0 +1,73 @@
+"""An agent without a free file descriptor goes on once there are some again: nothing that watches has ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from testbed.namespaces import unique
+
+# Starts all watchers with no descriptor to spare, waits until each had to do without, and says which still live.
+SCRIPT = """
+import logging, os, resource, sys, threading, time
+from pathlib import Path
+import pyroute2
+from amphora_agent.core.paths import paths_of
+from amphora_agent.host.children import DirectSupervisor
+from amphora_agent.host.settings_file import SettingsFile
+from amphora_agent.operations import interfaces, startup
+from amphora_agent.operations.amphora import Amphora
+
+settings_file = SettingsFile(Path(sys.argv[1]))
+paths = paths_of(settings_file.current())
+supervisor = DirectSupervisor(paths.agent / "units")
+amphora = Amphora(
+    settings_file=settings_file, started=settings_file.current(), paths=paths, supervisor=supervisor
+)
+startup.prepare(amphora)
+(paths.agent / "units").mkdir()
+said = []
+class Sink(logging.Handler):
+    def emit(self, record):
+        said.append(record.getMessage())
+logging.getLogger().addHandler(Sink())
+
+spare = os.open("/dev/null", os.O_RDONLY)
+os.close(spare)
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+supervisor.adopt()
+startup.restore(amphora, None)
+deadline = time.monotonic() + 10
+wanted = ("cannot restore everything", "cannot watch units", "cannot look after NICs")
+while not all(any(line.startswith(words) for line in said) for words in wanted) and time.monotonic() < deadline:
+    time.sleep(0.02)
+alive = sorted(thread.name for thread in threading.enumerate())
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+print(*alive, flush=True)
+print(*said, sep="\\n", file=sys.stderr, flush=True)
+os._exit(0)
+"""
+
+
+def test_watchers_survive_the_lack_of_descriptors(tmp_path: Path) -> None:
+    config = tmp_path / "amphora-agent.conf"
+    config.write_text(
+        f"""[haproxy_amphora]
+base_path = {tmp_path}/octavia
+base_cert_dir = {tmp_path}/octavia/certs
+[amphora_agent]
+agent_server_network_dir = {tmp_path}/interfaces
+agent_server_cert = {tmp_path}/server.pem
+agent_server_ca = {tmp_path}/client_ca.pem
+netns = {unique("no")}
+[controller_worker]
+loadbalancer_topology = ACTIVE_STANDBY
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(config)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert {"mastership", "removed-servers", "unit-watcher", "watch-nics"} <= set(done.stdout.split()), done.stderr
+    assert "Too many open files" in done.stderr
