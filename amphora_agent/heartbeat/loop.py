@@ -38,7 +38,7 @@ from amphora_agent.heartbeat.lvs import LvsCollector
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.counters import load_counters, store_counters
 from amphora_agent.host.notify import notify
-from amphora_agent.host.procfs import running_pid
+from amphora_agent.host.procfs import process_start_time, running_pid
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.udp import Resolver, UdpSender
 
@@ -166,7 +166,18 @@ class Heartbeat:
         """Return what every kind of load balancer contributes."""
         parts, known = self._haproxy.collect(seconds)
         lvs_parts, lvs_known = self._lvs.collect()
-        return parts + lvs_parts, None if known is None or lvs_known is None else known | lvs_known
+        if known is None or lvs_known is None:
+            return parts + lvs_parts, None
+        return parts + lvs_parts, known | lvs_known | self._counted_by_the_living(known)
+
+    def _counted_by_the_living(self, known: frozenset[str]) -> frozenset[str]:
+        """Return listeners without a configuration that a living worker counted: one that returns is not new to it."""
+        gone = ((name, record) for name, record in self._counters.listeners.items() if name not in known)
+        return frozenset(
+            name
+            for name, record in gone
+            if any(process_start_time(worker.pid) == worker.started for worker in (record.worker, *record.old))
+        )
 
     def _tell_size(self, datagram: Datagram) -> None:
         size = len(datagram.data)

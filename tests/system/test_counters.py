@@ -10,9 +10,10 @@ import pytest
 
 from testbed.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, RunningAmphora
 from testbed.heartbeat_receiver import HeartbeatReceiver
-from testbed.scenario import LISTENER_ID, Scenario, scenario
+from testbed.scenario import LISTENER_ID, VIP, Scenario, scenario
 
 BASIC = "haproxy/01-http-basic.cfg"
+TCP = "haproxy/02-tcp-leastconn-tcp-monitor.cfg"
 SECONDS = 20.0
 
 
@@ -63,3 +64,23 @@ def test_connections_right_before_an_agents_death_are_counted(counted: tuple[Sce
         balancer.get()
     balancer.amphora.start()
     assert add_up(receiver, 0, 10) == 10
+
+
+def test_a_listener_that_is_disabled_and_enabled_again_is_not_billed_twice(
+    counted: tuple[Scenario, HeartbeatReceiver],
+) -> None:
+    balancer, receiver = counted
+    config = balancer.amphora.sample(TCP)
+    frontend = config[config.index("frontend ") : config.index("\nbackend ")]
+    port = int(config.partition(f"bind {VIP}:")[2].split()[0])
+    balancer.apply(config)
+    # While it is open, the worker that counted it lives.
+    with balancer.clients.connect(VIP, port, timeout=20):
+        heard = add_up(receiver, 0, 1)
+        balancer.apply(config.replace(frontend, ""))
+        receiver.drain()
+        receiver.receive_until(lambda message: LISTENER_ID not in message["listeners"])
+        receiver.receive()
+        balancer.apply(config)
+        with balancer.clients.connect(VIP, port, timeout=20):
+            assert add_up(receiver, heard, 2) == 2, balancer.amphora.log[-2000:]
