@@ -3,12 +3,16 @@
 Decision: the plan compares and never remembers. A crash between any two steps leaves a state from which the next plan
 leads to the same end, so plug, re-plug, boot and an operator's `up` share it. What others own - link-local and dynamic
 addresses, keepalived's and the kernel's routes and rules - is not part of the comparison and cannot be removed by it.
+
+Decision: what a DHCP server or a router gave belongs to them only as long as it is asked for. On an interface that has
+become a fixed one it is told from others' by the lease file, the kernel's mark on such addresses, and the routes'
+protocol, so that it goes even when the agent died after it had ended the client.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
@@ -22,8 +26,8 @@ MAIN_TABLE = 254
 VIP_TABLE = 1
 RULE_PRIORITY = 32000
 # rtnetlink(7), linux/rtnetlink.h: who installed a route or rule.
-PROTOCOL_STATIC = 4
-_RULE_PROTOCOLS_OF_OTHERS = frozenset({2, 18})  # kernel, keepalived
+PROTOCOL_KERNEL, PROTOCOL_STATIC, PROTOCOL_ADVERTISED = 2, 4, 9
+_RULE_PROTOCOLS_OF_OTHERS = frozenset({PROTOCOL_KERNEL, 18})  # 18: keepalived
 # The metric the kernel gives a route that names none. Source: ip6_route_info_create, fib_create_info.
 _DEFAULT_METRIC = {4: 0, 6: 1024}
 
@@ -130,10 +134,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedAddress:
-    """An address the kernel has; dynamic ones are not `permanent`."""
+    """An address the kernel has; dynamic ones are not `permanent`, `advertised` ones the kernel made for a router."""
 
     address: HostAddress
     permanent: bool = True
+    advertised: bool = False
     tentative: bool = False
     duplicate: bool = False
 
@@ -170,7 +175,8 @@ class ObservedRule:
 class Observed:
     """What the kernel has of one interface, and the routes and rules of the whole namespace.
 
-    `slaac` and `dhcp` tell whether addresses are asked for, `leased` are the ones the DHCP server ever gave.
+    `slaac` and `dhcp` tell whether addresses are asked for, `slaac_by_default` whether the machine's owner has every
+    interface of the namespace do so, `leased` are the ones the DHCP server ever gave.
     """
 
     link: Link
@@ -178,6 +184,7 @@ class Observed:
     routes: tuple[ObservedRoute, ...] = ()
     rules: tuple[ObservedRule, ...] = ()
     slaac: bool = False
+    slaac_by_default: bool = False
     dhcp: bool = False
     leased: frozenset[IPv4Address] = frozenset()
 
@@ -205,6 +212,13 @@ class StartDhcp:
 
 
 @dataclass(frozen=True, slots=True)
+class StopDhcp:
+    """End the DHCP client of an interface; the address it got stays."""
+
+    interface: int
+
+
+@dataclass(frozen=True, slots=True)
 class EnableSlaac:
     """Take addresses from router advertisements although the namespace forwards."""
 
@@ -212,8 +226,15 @@ class EnableSlaac:
 
 
 @dataclass(frozen=True, slots=True)
+class DisableSlaac:
+    """Take nothing from router advertisements any more; what came from them stays."""
+
+    interface: int
+
+
+@dataclass(frozen=True, slots=True)
 class AddAddress:
-    """Add an address."""
+    """Add an address; one that is there becomes permanent and never goes away meanwhile."""
 
     interface: int
     address: HostAddress
@@ -276,7 +297,9 @@ Step = (
     SetMtu
     | SetUp
     | StartDhcp
+    | StopDhcp
     | EnableSlaac
+    | DisableSlaac
     | AddAddress
     | AwaitAddresses
     | RemoveAddress
@@ -304,6 +327,11 @@ def plan(desired: Interface, observed: Observed) -> tuple[Step, ...]:
 
 def _plan_link(desired: Interface, observed: Observed) -> Iterator[Step]:
     link = observed.link
+    # Before addresses: a renewal would give the one that is made permanent a lifetime again.
+    if observed.dhcp and not desired.dhcp:
+        yield StopDhcp(link.index)
+    if observed.slaac and not _takes_advertisements(desired, observed):
+        yield DisableSlaac(link.index)
     if desired.mtu and desired.mtu != link.mtu:
         yield SetMtu(link.index, desired.mtu)
     if desired.ipv6auto and not observed.slaac:
@@ -319,7 +347,7 @@ def _plan_addresses(desired: Interface, observed: Observed) -> Iterator[Step]:
     present = {address.address: address for address in observed.addresses}
     wanted = dict.fromkeys(static.address for static in desired.static_addresses if static.owned)
     kept = {static.address for static in desired.static_addresses}
-    missing = [address for address in wanted if address not in present]
+    missing = [address for address in wanted if address not in present or not present[address].permanent]
     yield from (AddAddress(index, address) for address in missing)
     settling = frozenset(
         address
@@ -329,11 +357,40 @@ def _plan_addresses(desired: Interface, observed: Observed) -> Iterator[Step]:
     )
     if settling:
         yield AwaitAddresses(index, settling)
-    leased = observed.leased if desired.dhcp else frozenset()
-    for address in observed.addresses:
-        is_foreign = not address.permanent or _is_the_kernels(address.address) or address.address.ip in leased
-        if not is_foreign and address.address not in kept:
-            yield RemoveAddress(index, address.address)
+    unwanted = [a for a in observed.addresses if a.address not in kept and not _is_foreign(a, desired, observed)]
+    # First the route, which names nobody: without the address nothing would tell where it came from.
+    yield from (RemoveRoute(route) for route in _routes_of_advertised(unwanted, wanted, observed))
+    yield from (RemoveAddress(index, address.address) for address in unwanted)
+
+
+def _takes_advertisements(desired: Interface, observed: Observed) -> bool:
+    return desired.ipv6auto or observed.slaac_by_default
+
+
+def _is_foreign(address: ObservedAddress, desired: Interface, observed: Observed) -> bool:
+    if _is_the_kernels(address.address):
+        return True
+    if address.address.ip in observed.leased:
+        return desired.dhcp
+    if address.advertised:
+        return _takes_advertisements(desired, observed)
+    return not address.permanent
+
+
+def _routes_of_advertised(
+    unwanted: Sequence[ObservedAddress], wanted: Iterable[HostAddress], observed: Observed
+) -> list[ObservedRoute]:
+    """Return the routes to the prefixes of addresses that go: the kernel removes them with permanent ones alone."""
+    staying = {a.address.network for a in observed.addresses if a not in unwanted} | {a.network for a in wanted}
+    left = {a.address.network for a in unwanted if a.advertised} - staying
+    return [
+        route
+        for route in observed.routes
+        if route.interface == observed.link.index
+        and route.protocol == PROTOCOL_KERNEL
+        and route.table == MAIN_TABLE
+        and route.destination in left
+    ]
 
 
 def _is_the_kernels(address: HostAddress) -> bool:
@@ -342,11 +399,14 @@ def _is_the_kernels(address: HostAddress) -> bool:
 
 def _plan_routes(desired: Interface, observed: Observed) -> Iterator[Step]:
     index = observed.link.index
-    ours = [r for r in observed.routes if r.interface == index and r.protocol == PROTOCOL_STATIC]
-    foreign = {_slot(r) for r in observed.routes if r.interface != index or r.protocol != PROTOCOL_STATIC}
-    present = {route.key for route in ours}
+    removable = {PROTOCOL_STATIC}
+    if not _takes_advertisements(desired, observed):
+        removable.add(PROTOCOL_ADVERTISED)
+    ours = [r for r in observed.routes if r.interface == index and r.protocol in removable]
+    foreign = {_slot(r) for r in observed.routes if r.interface != index or r.protocol not in removable}
+    present = {route.key for route in ours if route.protocol == PROTOCOL_STATIC}
     wanted = {route.key for route in wanted_routes(desired.routes)}
-    unwanted = [route for route in ours if route.key not in wanted]
+    unwanted = [route for route in ours if route.protocol != PROTOCOL_STATIC or route.key not in wanted]
     replaceable = {_slot(route): route for route in unwanted}
     for route in wanted_routes(desired.routes):
         slot = (route.destination, route.table, _DEFAULT_METRIC[route.destination.version])

@@ -43,6 +43,7 @@ esac
 exit 0
 """
 _START_TIMEOUT = 5.0
+_STOP_TIMEOUT = 2.0
 _POLL = 0.01
 _FIXED_ADDRESS = re.compile(rb"^\s*fixed-address (\d{1,3}(?:\.\d{1,3}){3});", re.MULTILINE)
 
@@ -72,7 +73,7 @@ class DhcpClient:
         files.write_atomic(self._config, _CONFIG, 0o644)
         files.write_atomic(self._script, _SCRIPT, 0o755)
         prefix = systemd.outliving(f"DHCP client of {self.interface}")
-        commands.check([*prefix, "dhclient", "-nw", *self._files(), self.interface])
+        commands.check([*prefix, "dhclient", "-nw", *self.files(), self.interface])
         deadline = time.monotonic() + _START_TIMEOUT
         while not self.is_running():  # it writes its pid when it is in the background already
             if time.monotonic() > deadline:
@@ -85,14 +86,25 @@ class DhcpClient:
         Raises:
             HostFailure: the client cannot be run.
         """
-        commands.check(["dhclient", "-r", *self._files(), self.interface])
+        commands.check(["dhclient", "-r", *self.files(), self.interface])
 
     def stop(self) -> None:
-        """End a client whose interface is gone, whatever its namespace; none is fine."""
+        """End the client, whatever its namespace, and wait until it has; none is fine.
+
+        It neither gives the lease back nor takes the address away. Returns with a warning when it does not end.
+        """
         pid = self._recorded_pid()
-        if pid is not None and self._is_client(pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        if pid is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + _STOP_TIMEOUT
+            if self._is_client(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            while self._is_client(pid) and time.monotonic() < deadline:
+                time.sleep(_POLL)
+        if self._is_client(pid):
+            LOG.warning("cannot end the DHCP client ifname=%s pid=%s", self.interface, pid)
 
     def leased(self) -> frozenset[IPv4Address]:
         """Return every address the lease file names; with an endless lease it looks static to the kernel."""
@@ -107,7 +119,8 @@ class DhcpClient:
     def _script(self) -> Path:
         return self.leases.with_suffix(".script")
 
-    def _files(self) -> tuple[str, ...]:
+    def files(self) -> tuple[str, ...]:
+        """Return the options that name its files; etc/apparmor.d/local/sbin.dhclient allows what they say."""
         files_of = (("-cf", self._config), ("-sf", self._script), ("-lf", self.leases), ("-pf", self.pid_file))
         return tuple(str(word) for pair in files_of for word in pair)
 
@@ -130,14 +143,17 @@ class DhcpClient:
 
 
 def slaac_is_enabled(interface: str) -> bool:
-    """Tell whether the interface takes router advertisements although the namespace forwards."""
+    """Tell whether the interface, or one by `default`, takes router advertisements although the namespace forwards."""
     place = f"net/ipv6/conf/{interface}"
     return netns.read_sysctl(f"{place}/accept_ra") == "2" and netns.read_sysctl(f"{place}/autoconf") == "1"
 
 
 def enable_slaac(interface: str) -> None:
-    """Take router advertisements; 2 because the namespace forwards."""
-    for option, value in (("accept_ra", "2"), ("autoconf", "1")):
+    """Take router advertisements; 2 because the namespace forwards.
+
+    `accept_ra` is set last here and first in `disable_slaac`: who dies in between leaves them off.
+    """
+    for option, value in (("autoconf", "1"), ("accept_ra", "2")):
         netns.write_sysctl(f"net/ipv6/conf/{interface}/{option}", value)
 
 

@@ -52,6 +52,8 @@ LOG = logging.getLogger(__name__)
 # Source: linux/if.h, linux/if_addr.h, linux/rtnetlink.h.
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _IFA_F_DADFAILED, _IFA_F_TENTATIVE, _IFA_F_PERMANENT = 0x08, 0x40, 0x80
+# Source: addrconf_prefix_rcv_add_addr and ipv6_create_tempaddr; the first of them means something else with IPv4.
+_IFA_F_TEMPORARY, _IFA_F_MANAGETEMPADDR = 0x01, 0x100
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
 _RTM_F_CLONED = 0x200
 _RTMGRP_LINK = 0x1
@@ -174,7 +176,7 @@ class Netlink:
                 case SetUp(interface):
                     self._route.link("set", index=interface, state="up")
                 case AddAddress(interface, address):
-                    self._route.addr("add", index=interface, **_address_arguments(address))
+                    self._route.addr("replace", index=interface, **_address_arguments(address))
                 case RemoveAddress(interface, address):
                     self._route.addr("del", index=interface, **_address_arguments(address))
                 case AwaitAddresses():
@@ -231,7 +233,6 @@ class Netlink:
 _DUMP_TRIES = 5
 # Adding a route races with the kernel's own, removing anything races with what the kernel removes by itself.
 _IGNORED: dict[type[object], tuple[int, ...]] = {
-    AddAddress: (errno.EEXIST,),
     AddRoute: (errno.EEXIST,),
     AddRule: (errno.EEXIST,),
     RemoveAddress: (errno.EADDRNOTAVAIL,),
@@ -274,9 +275,13 @@ def _address(message: Any) -> ObservedAddress:
     host = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     flags = message.get_attr("IFA_FLAGS")
     flags = message["flags"] if flags is None else flags
+    address = ip_interface((host, message["prefixlen"]))
+    is_advertised = address.version == 6 and bool(flags & (_IFA_F_TEMPORARY | _IFA_F_MANAGETEMPADDR))
+    permanent = bool(flags & _IFA_F_PERMANENT)
     return ObservedAddress(
-        address=ip_interface((host, message["prefixlen"])),
-        permanent=bool(flags & _IFA_F_PERMANENT),
+        address=address,
+        permanent=permanent,
+        advertised=is_advertised and not permanent,
         tentative=bool(flags & _IFA_F_TENTATIVE),
         duplicate=bool(flags & _IFA_F_DADFAILED),
     )
@@ -433,7 +438,11 @@ def _open_link_events() -> socket.socket:
 
 def wait_for_events(sockets: Iterable[socket.socket | None], timeout: float) -> bool:
     """Wait up to `timeout` seconds for an event and return whether there was one; forgets the ones read."""
-    readable = select.select([each for each in sockets if each is not None], [], [], max(timeout, 0.0))[0]
+    watched = {each.fileno(): each for each in sockets if each is not None}
+    poll = select.poll()  # select(2) takes no descriptor above 1023
+    for descriptor in watched:
+        poll.register(descriptor, select.POLLIN)
+    readable = [watched[descriptor] for descriptor, _ in poll.poll(max(timeout, 0.0) * 1000)]
     for events in readable:
         with contextlib.suppress(OSError):  # nothing left, or ENOBUFS: events were lost, which is an event
             while events.recv(65536):

@@ -17,6 +17,7 @@ from amphora_agent.core.network import (
     AddAddress,
     AddRoute,
     AwaitAddresses,
+    DisableSlaac,
     EnableSlaac,
     Interface,
     InterfaceType,
@@ -33,6 +34,7 @@ from amphora_agent.core.network import (
     SetUp,
     StartDhcp,
     Step,
+    StopDhcp,
     plan,
     plan_down,
 )
@@ -49,7 +51,7 @@ FILTER_MODE = 0o600
 _ROUNDS = 5
 _LOCK_TIMEOUT = 45.0
 _LEASE_WAIT = 10.0
-_FIRST = (SetMtu, EnableSlaac, SetUp, AddAddress, StartDhcp)
+_FIRST = (StopDhcp, DisableSlaac, SetMtu, EnableSlaac, SetUp, AddAddress, StartDhcp)
 _FREEING = (RemoveRoute, ReplaceRoute, RemoveAddress)
 # A route may be nonsense its owner wrote; what is to be removed may be gone already.
 _TOLERATED = (AddRoute, ReplaceRoute, RemoveRoute, RemoveRule, RemoveAddress)
@@ -234,8 +236,12 @@ class Convergence:
                 case StartDhcp():
                     dhcp_client(self._paths, desired.name).start()
                     self._ask_for_lease.append(desired)
+                case StopDhcp():
+                    dhcp_client(self._paths, desired.name).stop()
                 case EnableSlaac():
                     dhcp.enable_slaac(desired.name)
+                case DisableSlaac():
+                    dhcp.disable_slaac(desired.name)
                 case _:
                     self._kernel.perform(step)
         except HostFailure as error:
@@ -280,15 +286,16 @@ def observe(snapshot: Snapshot, paths: Paths, desired: Interface) -> Observed:
     link = snapshot.links.get(desired.name)
     if link is None:
         raise HostFailure(f"cannot find the interface {desired.name}")
-    client = dhcp_client(paths, desired.name) if desired.dhcp else None
+    client = dhcp_client(paths, desired.name)
     return Observed(
         link=link,
         addresses=tuple(address for index, address in snapshot.addresses if index == link.index),
         routes=snapshot.routes,
         rules=snapshot.rules,
-        slaac=desired.ipv6auto and dhcp.slaac_is_enabled(desired.name),
-        dhcp=client is not None and client.is_running(),
-        leased=frozenset() if client is None else client.leased(),
+        slaac=dhcp.slaac_is_enabled(desired.name),
+        slaac_by_default=dhcp.slaac_is_enabled("default"),
+        dhcp=client.is_running(),
+        leased=client.leased(),
     )
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import IPv6Network
+from dataclasses import replace
+from ipaddress import IPv6Network, ip_interface
 from pathlib import Path
 
 import pytest
 
-from amphora_agent.operations import interfaces
+from amphora_agent.core.network import StaticAddress
+from amphora_agent.core.paths import paths_of
+from amphora_agent.core.settings import Settings
+from amphora_agent.host import netns
+from amphora_agent.operations import interfaces, reconcile
 from amphora_agent.operations.reconcile import dhcp_client
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client
 from tests.system.network.neighbours import advertise_prefix, dhcp_server
@@ -91,16 +99,99 @@ def machine_sees(machine: Machine, name: str) -> bool:
 
 
 @pytest.mark.usefixtures("clients_end")
-def test_from_automatic_to_fixed_and_back(machine: Machine) -> None:
+def test_from_fixed_to_automatic_and_back(machine: Machine) -> None:
     peer = machine.add_nic("ens6", MEMBER_MAC)
     machine.outside_run("ip", "addr", "add", "10.20.0.101/24", "dev", peer)
     agent = client(machine)
     assert agent.post("/1.0/plug/network", json=PLUG_NETWORK).status_code == 202
+    fixed = automatic_state(machine)
+    with dhcp_server(machine.outside, peer, "10.20.0.1"):
+        for _ in range(2):
+            assert agent.post("/1.0/plug/network", json={"mac_address": MEMBER_MAC}).status_code == 202
+            wait_until(lambda: machine.addresses("eth2") == {"10.20.0.1/24"}, "the lease")
+            advertise_prefix(machine.outside, peer, PREFIX)
+            wait_until(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
+            wait_until(lambda: any(" proto ra " in route for route in machine.routes("eth2")), "the router")
+            assert automatic_state(machine) == ("2", True)
+            assert agent.post("/1.0/plug/network", json=PLUG_NETWORK).status_code == 202
+            assert machine.addresses("eth2") == {"10.20.0.5/24"}
+            assert machine.routes("eth2") == FIXED_ROUTES
+            assert automatic_state(machine) == ("0", False)
+            advertise_prefix(machine.outside, peer, PREFIX)
+            interfaces.bring_up_all(machine.amphora)
+            assert machine.addresses("eth2") == {"10.20.0.5/24"}
+    assert fixed == ("1", False), "an interface that never was automatic keeps the kernel's settings"
+
+
+FIXED_ROUTES = {"10.20.0.0/24 proto kernel scope link src 10.20.0.5"}
+
+
+def automatic_state(machine: Machine) -> tuple[str, bool]:
+    """Return accept_ra of the member interface, and whether it has a DHCP client."""
+    accept_ra = machine.inside_run("cat", "/proc/sys/net/ipv6/conf/eth2/accept_ra").strip()
+    return accept_ra, netns.inside(machine.paths.netns, dhcp_client(machine.paths, "eth2").is_running)
+
+
+@pytest.mark.usefixtures("clients_end")
+def test_automatic_addresses_that_become_fixed_are_permanent_and_never_away(machine: Machine) -> None:
+    peer = machine.add_nic("ens6", MEMBER_MAC)
+    machine.outside_run("ip", "addr", "add", "10.20.0.101/24", "dev", peer)
+    agent = client(machine)
+    with dhcp_server(machine.outside, peer, "10.20.0.5"):
+        assert agent.post("/1.0/plug/network", json={"mac_address": MEMBER_MAC}).status_code == 202
+        advertise_prefix(machine.outside, peer, PREFIX)
+        wait_until(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
+        (own,) = (address for address in machine.addresses("eth2") if ":" in address)
+        six = {"ip_address": own.removesuffix("/64"), "subnet_cidr": str(PREFIX), "gateway": None}
+        body = PLUG_NETWORK | {"fixed_ips": [*PLUG_NETWORK["fixed_ips"], PLUG_NETWORK["fixed_ips"][0] | six]}
+        with watched_addresses(machine) as events:
+            assert agent.post("/1.0/plug/network", json=body).status_code == 202
+    assert "Deleted" not in events.read_text()
+    (link,) = machine.inside_json("addr", "show", "dev", "eth2")
+    assert all("dynamic" not in address and address["valid_life_time"] == 2**32 - 1 for address in link["addr_info"])
+    assert machine.addresses("eth2") == {"10.20.0.5/24", own}
+    assert machine.routes("eth2") == FIXED_ROUTES | {f"{PREFIX} proto kernel metric 256"}
+
+
+def reports(machine: Machine, log: Path, address: str) -> bool:
+    machine.inside_run("ip", "addr", "replace", address, "dev", "lo")
+    return address in log.read_text()
+
+
+@contextlib.contextmanager
+def watched_addresses(machine: Machine) -> Iterator[Path]:
+    """Write what happens to addresses of the amphora to a file, whole at the end."""
+    log = machine.paths.base / "events"
+    with log.open("wb") as output:
+        argv = ["ip", "monitor", "address"]
+        monitor = netns.inside(machine.paths.netns, lambda: subprocess.Popen(argv, stdout=output))
+        try:
+            wait_until(lambda: reports(machine, log, "127.9.9.8/32"), "the monitor")
+            yield log
+            wait_until(lambda: reports(machine, log, "127.9.9.9/32"), "the last event")
+        finally:
+            monitor.terminate()
+            monitor.wait()
+
+
+@pytest.mark.usefixtures("clients_end")
+def test_what_a_crash_left_of_automatic_addresses_goes_at_the_next_start(machine: Machine) -> None:
+    peer = machine.add_nic("ens6", MEMBER_MAC)
+    machine.outside_run("ip", "addr", "add", "10.20.0.101/24", "dev", peer)
+    agent = client(machine)
     with dhcp_server(machine.outside, peer, "10.20.0.1"):
         assert agent.post("/1.0/plug/network", json={"mac_address": MEMBER_MAC}).status_code == 202
-        wait_until(lambda: machine.addresses("eth2") == {"10.20.0.1/24"}, "the lease")
-        assert agent.post("/1.0/plug/network", json=PLUG_NETWORK).status_code == 202
-        assert machine.addresses("eth2") == {"10.20.0.1/24", "10.20.0.5/24"}, "a lease is not ours to remove"
+        advertise_prefix(machine.outside, peer, PREFIX)
+        wait_until(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
+        desired = reconcile.load(machine.paths, "eth2")
+        assert desired is not None
+        reconcile.store(machine.paths, replace(desired, addresses=(StaticAddress(ip_interface("10.20.0.5/24")),)))
+        dhcp_client(machine.paths, "eth2").stop()
+        machine.inside_run("sysctl", "-qw", "net.ipv6.conf.eth2.accept_ra=0")
+        assert len(machine.addresses("eth2")) == 2
+        assert interfaces.bring_up_everything(machine.paths) == []
+    assert machine.addresses("eth2") == {"10.20.0.5/24"}
+    assert machine.routes("eth2") == FIXED_ROUTES
 
 
 def test_no_server_does_not_fail_the_plug(machine: Machine) -> None:
@@ -110,3 +201,15 @@ def test_no_server_does_not_fail_the_plug(machine: Machine) -> None:
         assert machine.addresses("eth2") == set()
     finally:
         dhcp_client(machine.paths, "eth2").stop()
+
+
+def test_the_apparmor_profile_allows_every_file_of_the_dhcp_client() -> None:
+    text = (Path(__file__).parents[3] / "etc/apparmor.d/local/sbin.dhclient").read_text()
+    rules = re.findall(r"^(/\S+) (\w+),$", text, re.MULTILINE)
+    # Of Debian's own profile.
+    rules.append(("/run/dhclient*.pid", "lrw"))
+    for name in ("amphora-haproxy", "another"):
+        words = dhcp_client(paths_of(replace(Settings(), netns=name)), "eth2").files()
+        for option, needed in (("-cf", "r"), ("-sf", "Uxr"), ("-lf", "lrw"), ("-pf", "lrw")):
+            file = Path(words[words.index(option) + 1])
+            assert [permissions for pattern, permissions in rules if file.match(pattern)] == [needed], file

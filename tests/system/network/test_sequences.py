@@ -8,6 +8,7 @@ both are printed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -36,7 +37,7 @@ from amphora_agent.core.network import (
 from amphora_agent.core.plug import FixedIp, HostRoute, Port, Vip, VipNet, vips_of
 from amphora_agent.core.settings import Topology
 from amphora_agent.errors import Conflict
-from amphora_agent.host import files, netlink, netns, nft
+from amphora_agent.host import dhcp, files, netlink, netns, nft
 from amphora_agent.operations import interfaces, nics, plug, reconcile
 from tests.system.network.conftest import CLONE_NEWNET, LIBC, MNT_DETACH, Machine, MakeMachine, run
 
@@ -293,7 +294,10 @@ class World:
         return () if stored is None else vips_of(stored)
 
     def meddle(self) -> None:
-        """Add what the agent must leave alone and what it must remove, and have it start again."""
+        """Add what the agent must leave alone and what it must remove, and have it start again.
+
+        Removed is also what is left when it dies having ended SLAAC or a DHCP client, or before it has.
+        """
         links = [link for link in nics.links_inside(self.machine.paths) if link.mac in MACS]
         kept, removed = set[str](), set[str]()
         for link in links:
@@ -305,16 +309,25 @@ class World:
             removed |= {
                 f"addr replace 10.78.{number}.1/24 dev {link.name}",
                 f"route replace 192.0.3.{number}/32 dev {link.name} proto static",
+                f"addr replace 10.79.{number}.1/24 dev {link.name} valid_lft 3600 preferred_lft 3600",
+                f"addr replace 2001:db8:79:{number}::1/64 dev {link.name} valid_lft 60 preferred_lft 60 mngtmpaddr",
+                f"route replace 2001:db8:7a:{number}::/64 dev {link.name} proto ra",
             }
+            leases = self.machine.paths.dhcp_leases(link.name)
+            files.make_directory(leases.parent)
+            leases.write_text(f"lease {{\n  fixed-address 10.79.{number}.1;\n}}\n", encoding="ascii")
+            netns.inside(self.machine.paths.netns, functools.partial(dhcp.enable_slaac, link.name))
         rule = "rule add from 10.9.0.10 table 1 priority 100 protocol 18"
         had_rule = "100:" in self.machine.inside_run("ip", "rule")
         netns.inside(self.machine.paths.netns, lambda: batch([*kept, *removed, *([] if had_rule else [rule])]))
         self.restart()
         after = netns.inside(
-            self.machine.paths.netns, lambda: run("ip", "addr") + run("ip", "route", "show", "table", "all")
+            self.machine.paths.netns,
+            lambda: "".join(run("ip", *words.split()) for words in ("addr", "route show table all", "-6 route show")),
         )
         assert all(command.split()[2].removesuffix("/32") in after for command in kept)
         assert not any(f"{command.split()[2].removesuffix('/32')} " in after for command in removed)
+        assert "2001:db8:79:" not in after, "the route to an advertised prefix"
         assert "100:" in self.machine.inside_run("ip", "rule")
 
     def check(self) -> None:
