@@ -6,8 +6,7 @@ as long as a listener has nothing to balance.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from testbed.amphora import (
 )
 from testbed.heartbeat_receiver import HeartbeatReceiver
 from testbed.scenario import LISTENER_ID, VIP, Scenario, request_sample, scenario
+from testbed.waiting import wait_for
 from tests.compat.conftest import fresh_amphora
 from tests.compat.controller import OctaviaController, OctaviaError, Row, listener, pool, row, world
 
@@ -36,13 +36,6 @@ VIP_SUBNET = {"cidr": "10.10.0.0/24", "gateway_ip": "10.10.0.1", "host_routes": 
 V6_VIP = "2001:db8:10::100"
 V6_SUBNET = {"cidr": "2001:db8:10::/64", "gateway_ip": "2001:db8:10::1", "host_routes": []}
 HAS_IPVS = Path("/proc/net/ip_vs").exists()
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def processes(octavia: OctaviaController) -> int:
@@ -183,7 +176,7 @@ def test_vrrp_from_the_drivers_upload_to_its_stop(
     upload_rendered(octavia, {"ip_address": V6_VIP, "subnet": V6_SUBNET})
     assert VIP not in addresses()
     octavia.drive("start_vrrp_service", me)
-    wait_until(lambda: f"{VIP}/32" in addresses() and f"{V6_VIP}/128" in addresses(), "the VIPs do not come")
+    wait_for(lambda: f"{VIP}/32" in addresses() and f"{V6_VIP}/128" in addresses(), "the VIPs do not come")
     standby.wait_for("web1")
     heard.drain()
     heard.receive(timeout=10)
@@ -193,7 +186,7 @@ def test_vrrp_from_the_drivers_upload_to_its_stop(
     upload_rendered(octavia)
     octavia.drive("start_vrrp_service", me)
     assert octavia.client("reload_vrrp")["status"] == 202
-    wait_until(lambda: V6_VIP not in addresses(), "the VIP that is no longer configured stays")
+    wait_for(lambda: V6_VIP not in addresses(), "the VIP that is no longer configured stays")
     assert VIP in addresses()
     assert (amphora.base / "vrrp" / "octavia-keepalived.pid").read_text() == pid
     standby.wait_for("web2")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.children import DirectSupervisor
+from testbed.waiting import wait_for
 
 OWN_NETNS = Path("/proc/self/ns/net")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
@@ -60,13 +61,6 @@ def starts(place: Path) -> int:
         return len((place / "starts").read_text())
     except FileNotFoundError:
         return 0
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 @needs_root

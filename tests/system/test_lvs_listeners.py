@@ -10,7 +10,7 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from testbed.amphora import (
     RunningAmphora,
 )
 from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.waiting import wait_for
 
 LISTENER = "7f699c35-164b-5869-a43d-47618ff89fe2"
 OTHER = "00000000-0000-4000-8000-0000000000aa"
@@ -56,13 +57,6 @@ def log_of(amphora: RunningAmphora, listener: str = LISTENER) -> str:
 
 def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -129,7 +123,7 @@ def test_changed_upload_is_one_sighup(started: RunningAmphora) -> None:
     pid = pid_of(started)
     assert put(started, started.sample(f"lvs/{IDLE[0]}") + "\n# changed\n").status == 200
     assert act(started, "reload").status == 202
-    wait_until(lambda: "Reloading" in log_of(started), "keepalived does not reload")
+    wait_for(lambda: "Reloading" in log_of(started), "keepalived does not reload")
     assert pid_of(started) == pid
     assert log_of(started).count("Starting Keepalived") == 1
 
@@ -150,7 +144,7 @@ def test_killed_keepalived_comes_back(started: RunningAmphora) -> None:
             return pid_of(started) != pid
         return False
 
-    wait_until(is_back, "keepalived stays dead")
+    wait_for(is_back, "keepalived stays dead")
 
 
 def test_pid_file_that_a_power_cut_left_keeps_nothing_down(started: RunningAmphora) -> None:
@@ -166,7 +160,7 @@ def test_pid_file_that_a_power_cut_left_keeps_nothing_down(started: RunningAmpho
             return pid_of(started) != os.getpid()
         return False
 
-    wait_until(is_back, log_of(started))
+    wait_for(is_back, log_of(started))
     assert started.request("GET", "/1.0/details").json()["lvs_listener_process_count"] == 1
     assert "already running" not in log_of(started)
 

@@ -6,8 +6,7 @@ import contextlib
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv6Network, ip_interface
 from pathlib import Path
@@ -20,6 +19,7 @@ from amphora_agent.core.settings import Settings
 from amphora_agent.host import netns
 from amphora_agent.operations import interfaces, reconcile
 from amphora_agent.operations.reconcile import dhcp_client
+from testbed.waiting import wait_for
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client
 from tests.system.network.neighbours import advertise_prefix, dhcp_server
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
@@ -32,13 +32,6 @@ def clients_end(machine: Machine) -> Iterator[None]:
     yield
     for name in ("eth1", "eth2"):
         dhcp_client(machine.paths, name).stop()
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("clients_end")
@@ -58,7 +51,7 @@ def test_a_member_without_fixed_ips_asks_for_addresses(machine: Machine, lease: 
     assert not any(route.startswith("default") for route in machine.routes("eth2"))
     assert Path("/etc/resolv.conf").read_bytes() == resolver
     advertise_prefix(machine.outside, peer, PREFIX)
-    wait_until(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
+    wait_for(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
     interfaces.bring_up_all(machine.amphora)
     assert len(machine.addresses("eth2")) == 2
 
@@ -84,7 +77,7 @@ def test_a_client_that_died_is_started_again_and_down_releases(machine: Machine)
         assert client(machine).post("/1.0/plug/network", json={"mac_address": MEMBER_MAC}).status_code == 202
         first = int(dhcp.pid_file.read_text())
         os.kill(first, 9)
-        wait_until(lambda: not machine_sees(machine, dhcp.interface), "the client's end")
+        wait_for(lambda: not machine_sees(machine, dhcp.interface), "the client's end")
         interfaces.bring_up_all(machine.amphora)
         assert int(dhcp.pid_file.read_text()) != first
         assert machine.addresses("eth2") == {"10.20.0.1/24"}
@@ -108,10 +101,10 @@ def test_from_fixed_to_automatic_and_back(machine: Machine) -> None:
     with dhcp_server(machine.outside, peer, "10.20.0.1"):
         for _ in range(2):
             assert agent.post("/1.0/plug/network", json={"mac_address": MEMBER_MAC}).status_code == 202
-            wait_until(lambda: machine.addresses("eth2") == {"10.20.0.1/24"}, "the lease")
+            wait_for(lambda: machine.addresses("eth2") == {"10.20.0.1/24"}, "the lease")
             advertise_prefix(machine.outside, peer, PREFIX)
-            wait_until(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
-            wait_until(lambda: any(" proto ra " in route for route in machine.routes("eth2")), "the router")
+            wait_for(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
+            wait_for(lambda: any(" proto ra " in route for route in machine.routes("eth2")), "the router")
             assert automatic_state(machine) == ("2", True)
             assert agent.post("/1.0/plug/network", json=PLUG_NETWORK).status_code == 202
             assert machine.addresses("eth2") == {"10.20.0.5/24"}
@@ -140,7 +133,7 @@ def test_automatic_addresses_that_become_fixed_are_permanent_and_never_away(mach
     with dhcp_server(machine.outside, peer, "10.20.0.5"):
         assert agent.post("/1.0/plug/network", json={"mac_address": MEMBER_MAC}).status_code == 202
         advertise_prefix(machine.outside, peer, PREFIX)
-        wait_until(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
+        wait_for(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
         (own,) = (address for address in machine.addresses("eth2") if ":" in address)
         six = {"ip_address": own.removesuffix("/64"), "subnet_cidr": str(PREFIX), "gateway": None}
         body = PLUG_NETWORK | {"fixed_ips": [*PLUG_NETWORK["fixed_ips"], PLUG_NETWORK["fixed_ips"][0] | six]}
@@ -166,9 +159,9 @@ def watched_addresses(machine: Machine) -> Iterator[Path]:
         argv = ["ip", "monitor", "address"]
         monitor = netns.inside(machine.paths.netns, lambda: subprocess.Popen(argv, stdout=output))
         try:
-            wait_until(lambda: reports(machine, log, "127.9.9.8/32"), "the monitor")
+            wait_for(lambda: reports(machine, log, "127.9.9.8/32"), "the monitor")
             yield log
-            wait_until(lambda: reports(machine, log, "127.9.9.9/32"), "the last event")
+            wait_for(lambda: reports(machine, log, "127.9.9.9/32"), "the last event")
         finally:
             monitor.terminate()
             monitor.wait()
@@ -182,7 +175,7 @@ def test_what_a_crash_left_of_automatic_addresses_goes_at_the_next_start(machine
     with dhcp_server(machine.outside, peer, "10.20.0.1"):
         assert agent.post("/1.0/plug/network", json={"mac_address": MEMBER_MAC}).status_code == 202
         advertise_prefix(machine.outside, peer, PREFIX)
-        wait_until(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
+        wait_for(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
         desired = reconcile.load(machine.paths, "eth2")
         assert desired is not None
         reconcile.store(machine.paths, replace(desired, addresses=(StaticAddress(ip_interface("10.20.0.5/24")),)))

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -22,6 +22,7 @@ from amphora_agent.core.haproxy_server import parse_server
 from amphora_agent.core.haproxy_state import filter_servers_state
 from amphora_agent.core.haproxy_steps import AddServer
 from testbed.namespaces import Namespace
+from testbed.waiting import wait_for
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries
 
 STATIC, ADDED, OWN = "10.20.0.1", "10.20.0.2", "10.30.0.1"
@@ -137,13 +138,6 @@ def namespace() -> Iterator[Namespace]:
         yield made
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def add(haproxy: RunningHaproxy, line: str, *, starts_down: bool = False) -> None:
     server = parse_server(split_words(line))
     assert server is not None
@@ -161,8 +155,8 @@ def test_an_added_member_is_checked_as_a_configured_one(binary: Binary, monitor:
         with FakeMembers(namespace) as members, RunningHaproxy(binary, namespace, config) as haproxy:
             configured = checks_of(haproxy, members, "s", STATIC)
             haproxy.ask("set server p:l/s state maint")
-            wait_until(lambda: haproxy.ask("del server p:l/s").startswith("Server deleted"))
-            wait_until(lambda: is_quiet(members))
+            wait_for(lambda: haproxy.ask("del server p:l/s").startswith("Server deleted"), "the deletion")
+            wait_for(lambda: is_quiet(members), "quiet members")
             add(haproxy, line.format("d", ADDED))
             added = checks_of(haproxy, members, "d", ADDED)
             if added != configured:
@@ -182,7 +176,7 @@ def checks_of(haproxy: RunningHaproxy, members: FakeMembers, name: str, address:
 
     A check of nothing but the connection is reset before the member's system reports it: the set is then empty.
     """
-    wait_until(lambda: haproxy.stats()["p:l", name]["check_status"] not in {"", "INI"})
+    wait_for(lambda: haproxy.stats()["p:l", name]["check_status"] not in {"", "INI"}, "the first check")
     deadline = time.monotonic() + 0.4
     while sum(map(len, members.seen.values())) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -207,7 +201,9 @@ def test_a_member_that_starts_down_gets_no_traffic_before_a_good_check(binary: B
             request(namespace)
         assert all(text.startswith(b"GET /healthz") for text in members.seen.get((ADDED, PORT), ()))
         assert h.stats()["p:l", "d"]["weight"] == "5"
-        wait_until(lambda: request(namespace) and any(b"/page" in text for text in members.seen[ADDED, PORT]))
+        wait_for(
+            lambda: request(namespace) and any(b"/page" in text for text in members.seen[ADDED, PORT]), "an answer"
+        )
 
 
 @pytest.mark.parametrize("binary", binaries(), ids=str)
