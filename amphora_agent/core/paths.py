@@ -99,7 +99,7 @@ class Paths:
         return self.agent / lb_id / "applied.json"
 
     def removing(self, lb_id: LoadBalancerId) -> Path:
-        """Members being removed at run time, hidden from heartbeats: pool key -> list of member ids; optional."""
+        """Members being removed at run time, hidden from heartbeats: pool key -> member id -> since when; optional."""
         return self.agent / lb_id / "removing.json"
 
     def reload_only(self, lb_id: LoadBalancerId) -> Path:
@@ -121,6 +121,10 @@ class Paths:
     def cert(self, lb_id: LoadBalancerId, name: PemName) -> Path:
         """One certificate file."""
         return self.certs / lb_id / name
+
+    def condemned(self, lb_id: LoadBalancerId) -> Path:
+        """Names of certificate files that are deleted for the controller, and needed still by what runs; optional."""
+        return self.agent / lb_id / "condemned.json"
 
     @property
     def lvs(self) -> Path:

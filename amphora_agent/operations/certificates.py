@@ -1,14 +1,22 @@
-"""Certificates: the tenants' files as opaque bytes, and the agent's own, checked before it replaces the old one."""
+"""Certificates: the tenants' files as opaque bytes, and the agent's own, checked before it replaces the old one.
+
+Decision: a file that the stored configuration names is not deleted when the controller says so, only hidden from it; it
+goes once a configuration without it is applied. The controller deletes the files of a listener before it uploads what
+other listeners share with it again, and HAProxy could not start in between, nor ever if the controller dies there.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
-from amphora_agent.core.ids import LoadBalancerId, PemName
+from amphora_agent.core.ids import LoadBalancerId, PemName, is_pem_name
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import files
+from amphora_agent.operations import stored_files
 from amphora_agent.operations.amphora import Amphora
 
 LOG = logging.getLogger(__name__)
@@ -29,6 +37,7 @@ def store(amphora: Amphora, lb_id: LoadBalancerId, name: PemName, body: bytes) -
         _refuse_the_disk(amphora.paths.certs)
         files.make_directory(amphora.paths.cert_dir(lb_id), DIRECTORY_MODE)
         files.write_atomic(amphora.paths.cert(lb_id, name), body)
+        _write_condemned(amphora, lb_id, _condemned(amphora, lb_id) - {name})
         LOG.info("stored a certificate file lb=%s file=%s bytes=%d", lb_id, name, len(body))
 
 
@@ -46,16 +55,55 @@ def read(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> bytes:
         NotFound: there is none.
     """
     data = files.read_optional(amphora.paths.cert(lb_id, name))
-    if data is None:
+    if data is None or name in _condemned(amphora, lb_id):
         raise NotFound("Certificate Not Found", f"No certificate with filename: {name}")
     return data
 
 
 def delete(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> None:
-    """Remove one file, if it is there. HAProxy keeps what it has loaded until the next change."""
+    """Remove one file, if it is there; one that the stored configuration names goes when that does not name it."""
+    paths = amphora.paths
     with amphora.mutation:
+        config = files.read_optional(paths.haproxy_config(lb_id)) or b""
+        if str(paths.cert(lb_id, name)) in stored_files.gather(config.decode("utf-8", "replace")).digests:
+            _write_condemned(amphora, lb_id, _condemned(amphora, lb_id) | {name})
+            LOG.info("condemned a certificate file that is in use lb=%s file=%s", lb_id, name)
+            return
+        files.remove(paths.cert(lb_id, name))
+        LOG.info("removed a certificate file lb=%s file=%s", lb_id, name)
+
+
+def remove_condemned(amphora: Amphora, lb_id: LoadBalancerId, needed: Collection[str]) -> None:
+    """Remove what the controller deleted earlier and the configuration that runs now does not need any more.
+
+    Args:
+        amphora: whose files.
+        lb_id: of which load balancer.
+        needed: paths of files that must stay.
+    """
+    condemned = _condemned(amphora, lb_id)
+    left = {name for name in condemned if str(amphora.paths.cert(lb_id, name)) in needed}
+    for name in sorted(condemned - left):
         files.remove(amphora.paths.cert(lb_id, name))
         LOG.info("removed a certificate file lb=%s file=%s", lb_id, name)
+    _write_condemned(amphora, lb_id, left)
+
+
+def _condemned(amphora: Amphora, lb_id: LoadBalancerId) -> set[PemName]:
+    try:
+        document: object = json.loads(files.read_optional(amphora.paths.condemned(lb_id)) or b"[]")
+    except ValueError:
+        return set()
+    names = document if isinstance(document, list) else []
+    return {PemName(name) for name in names if isinstance(name, str) and is_pem_name(name)}
+
+
+def _write_condemned(amphora: Amphora, lb_id: LoadBalancerId, names: Collection[PemName]) -> None:
+    path = amphora.paths.condemned(lb_id)
+    if names:
+        files.write_atomic(path, json.dumps(sorted(names)).encode())
+    else:
+        files.remove(path)
 
 
 def replace_own(amphora: Amphora, body: bytes) -> None:

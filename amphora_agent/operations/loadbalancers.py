@@ -6,7 +6,6 @@ Order of every change: validate, make durable, then touch the running process; w
 from __future__ import annotations
 
 import grp
-import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from amphora_agent.core.units import Unit
 from amphora_agent.core.worker import Worker
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound, reported_as
 from amphora_agent.host import commands, files, haproxy_binary, haproxy_master, haproxy_socket, machine, netns
-from amphora_agent.operations import apply, interfaces, inventory, vrrp
+from amphora_agent.operations import apply, certificates, interfaces, inventory, stored_files, vrrp
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
 
@@ -169,7 +168,7 @@ def is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
 def _follow(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, text: str) -> Performed:
     """Decide how the running HAProxy gets to the stored files, do it, and record what it then runs."""
     paths = amphora.paths
-    stored = _stored(text)
+    stored = stored_files.gather(text)
     is_alive = _is_alive(amphora, unit)
     running = haproxy_master.current_worker(paths.admin_socket(lb_id)) if is_alive else None
     applied = _applied(amphora, lb_id)
@@ -188,6 +187,7 @@ def _follow(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, text: str) -> P
             _record(amphora, lb_id, stored, _reload(amphora, lb_id, unit, stored))
         case _:
             assert_never(decision)
+    certificates.remove_condemned(amphora, lb_id, stored.digests.keys())
     amphora.changes.note(lb_id, decision)
     return Performed(started=isinstance(decision, Start), reason=decision.reason)
 
@@ -349,27 +349,8 @@ def _is_applied(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     stored = files.read_optional(amphora.paths.haproxy_config(lb_id))
     if applied is None or stored is None:
         return False
-    return applied.config.encode() == stored and applied.digests == _stored(applied.config).digests
+    return applied.config.encode() == stored and applied.digests == stored_files.gather(applied.config).digests
 
 
 def _applied(amphora: Amphora, lb_id: LoadBalancerId) -> Applied | None:
     return applied_from_json(files.read_optional(amphora.paths.applied(lb_id)) or b"")
-
-
-def _stored(text: str) -> Stored:
-    """Return the configuration with every file it names, through its crt-lists too; missing files are left out."""
-    config = haproxy_config.parse(text)
-    lists = haproxy_config.crt_lists(config)
-    pending = sorted(haproxy_config.referenced_files(config))
-    digests: dict[str, str] = {}
-    contents: dict[str, str] = {}
-    while pending:
-        name = pending.pop()
-        data = files.read_optional(Path(name)) if name not in digests else None
-        if data is None:
-            continue
-        digests[name] = hashlib.sha256(data).hexdigest()
-        if name in lists:
-            contents[name] = data.decode("utf-8", "replace")
-            pending.extend(haproxy_config.crt_list_files(contents[name]))
-    return Stored(config=text, digests=digests, crt_lists=contents)

@@ -109,6 +109,36 @@ def test_a_changed_file_behind_an_identical_configuration_is_applied(plugged: Sc
     assert listeners[0]["type"] == "TERMINATED_HTTPS"
 
 
+def test_a_certificate_in_use_is_deleted_for_the_controller_alone(plugged: Scenario) -> None:
+    """The controller deletes what listeners share, and may die before it sends it again."""
+    amphora = plugged.amphora
+    pem = (amphora.pki_dir / "server.pem").read_bytes()
+    directory = f"/1.0/loadbalancer/{LB_ID}/certificates"
+    shared, certs = f"{directory}/one.pem", amphora.inner(amphora.cert_dir / LB_ID)
+    file = amphora.cert_dir / LB_ID / "one.pem"
+    amphora.request("PUT", shared, pem)
+    amphora.request("PUT", f"{directory}/{LISTENER_ID}.pem", f"{certs}/one.pem\n")
+    config = amphora.sample("haproxy/04-terminated-https-sni.cfg")
+    plugged.apply(config)
+    assert amphora.request("DELETE", shared).status == 200
+    assert amphora.request("GET", shared).status == 404
+    os.kill(master_pid(amphora), signal.SIGKILL)
+    assert amphora.request("PUT", f"/1.0/loadbalancer/{LB_ID}/reload").status == 202, "HAProxy starts with the file"
+    # Sent again it is as if nothing had been.
+    assert amphora.request("PUT", shared, pem).status == 200
+    assert amphora.request("GET", shared).status == 200
+    plugged.apply(config)
+    assert file.exists()
+    # Deleted for good it goes with the next configuration that does without.
+    assert amphora.request("DELETE", shared).status == 200
+    plugged.apply(config)
+    assert file.exists()
+    plugged.apply(amphora.sample(BASIC))
+    assert not file.exists()
+    assert amphora.request("DELETE", f"{directory}/{LISTENER_ID}.pem").status == 200
+    assert not (amphora.cert_dir / LB_ID / f"{LISTENER_ID}.pem").exists()
+
+
 def test_a_reload_under_traffic_loses_no_request(plugged: Scenario) -> None:
     config = plugged.amphora.sample(BASIC)
     plugged.apply(config)

@@ -1,0 +1,29 @@
+"""What a stored configuration needs from the disk: the text, and every file it names, through its crt-lists too."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from amphora_agent.core import haproxy_config
+from amphora_agent.core.haproxy_change import Stored
+from amphora_agent.host import files
+
+
+def gather(text: str) -> Stored:
+    """Return the configuration with the digests of the files it names; missing files are left out."""
+    config = haproxy_config.parse(text)
+    lists = haproxy_config.crt_lists(config)
+    pending = sorted(haproxy_config.referenced_files(config))
+    digests: dict[str, str] = {}
+    contents: dict[str, str] = {}
+    while pending:
+        name = pending.pop()
+        data = files.read_optional(Path(name)) if name not in digests else None
+        if data is None:
+            continue
+        digests[name] = hashlib.sha256(data).hexdigest()
+        if name in lists:
+            contents[name] = data.decode("utf-8", "replace")
+            pending.extend(haproxy_config.crt_list_files(contents[name]))
+    return Stored(config=text, digests=digests, crt_lists=contents)
