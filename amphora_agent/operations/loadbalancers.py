@@ -235,7 +235,8 @@ def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, stored: Stored)
                 paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(amphora, unit)
             )
     except HostFailure as error:
-        if amphora.supervisor.main_pid(unit) != pid:
+        now = amphora.supervisor.main_pid(unit)
+        if now is None or now != pid:
             # It ended; whoever is there by now was started with the stored files.
             LOG.warning("haproxy ended while it was to be reloaded lb=%s: %s", lb_id, error.detail)
             return _start(amphora, lb_id, unit)

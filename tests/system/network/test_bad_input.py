@@ -83,9 +83,13 @@ def without(body: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def state(machine: Machine) -> object:
-    """Return all files and all of the kernel's, but for link-local addresses, which come and settle by themselves."""
+    """Return all files and all of the kernel's, but for what settles by itself: link-local addresses, carriers."""
     files = {file: file.read_bytes() for file in machine.paths.base.parent.rglob("*") if file.is_file()}
-    addresses = [machine.inside_json("addr", "show", "scope", scope) for scope in ("global", "host")]
+    addresses = [
+        (link["ifname"], link["addr_info"])
+        for scope in ("global", "host")
+        for link in machine.inside_json("addr", "show", "scope", scope)
+    ]
     links = [(link["ifname"], link["mtu"], link["address"]) for link in machine.inside_json("link")]
     return files, addresses, links, machine.inside_run("ip", "rule"), machine.inside_run("nft", "list", "ruleset")
 
