@@ -101,6 +101,7 @@ def _condemned(amphora: Amphora, lb_id: LoadBalancerId) -> set[PemName]:
 def _write_condemned(amphora: Amphora, lb_id: LoadBalancerId, names: Collection[PemName]) -> None:
     path = amphora.paths.condemned(lb_id)
     if names:
+        files.make_directory(path.parent, DIRECTORY_MODE)
         files.write_atomic(path, json.dumps(sorted(names)).encode())
     else:
         files.remove(path)
