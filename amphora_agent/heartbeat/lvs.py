@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from pathlib import Path
 
 from amphora_agent.core.heartbeat import Listener, Part
@@ -17,6 +16,7 @@ from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.files import read_optional
 from amphora_agent.host.procfs import process_start_time, running_pid
+from amphora_agent.host.uptime import boot_seconds
 
 LOG = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class LvsCollector:
             config = self._config(listener_id)
             changed = read_optional(self._paths.lvs_changed(listener_id))
             has_checker = self._paths.lvs_check_pid(listener_id).exists()
-            now = time.clock_gettime(time.CLOCK_BOOTTIME)
+            now = boot_seconds()
             started = (process_start_time(pid) or 0) / _TICKS_PER_SECOND
             settling = not has_checker or is_settling(changed, started, now, config.check_interval)
             part = report(listener_id, config, table, is_settling=settling)

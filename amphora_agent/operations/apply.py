@@ -29,6 +29,7 @@ from amphora_agent.core.worker import Worker
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
 from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations.amphora import Amphora
 
 LOG = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def ability(amphora: Amphora, lb_id: LoadBalancerId, applied: Applied | None, ru
     """
     paths, settings = amphora.paths, amphora.settings_file.current()
     reason = (files.read_optional(paths.reload_only(lb_id)) or b"").decode("utf-8", "replace")
-    if not reason and applied is not None and has_crashed(applied, running, _boot_seconds()):
+    if not reason and applied is not None and has_crashed(applied, running, boot_seconds()):
         reason = "HAProxy ended soon after a change at run time"
         files.write_volatile(paths.reload_only(lb_id), reason.encode())
         LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", lb_id, reason)
@@ -118,7 +119,7 @@ def change_running(
         HostFailure: HAProxy has to be reloaded; nothing may be concluded about what it runs.
     """
     path = amphora.paths.applied(lb_id)
-    files.write_volatile(path, applied_to_json(replace(applied, is_unfinished=True, changed_at=_boot_seconds())))
+    files.write_volatile(path, applied_to_json(replace(applied, is_unfinished=True, changed_at=boot_seconds())))
     proxy = RunningProxy(
         socket=amphora.paths.admin_socket(lb_id), removing=amphora.paths.removing(lb_id), version=version
     )
@@ -130,7 +131,7 @@ def change_running(
         worker=applied.worker,
         aliases=plan.aliases,
         commits=plan.commits,
-        changed_at=_boot_seconds(),
+        changed_at=boot_seconds(),
     )
     files.write_volatile(path, applied_to_json(done))
     return done
@@ -184,7 +185,7 @@ def _note_removals(proxy: RunningProxy, plan: Plan) -> Removing:
     for step in plan.steps:
         match step:
             case RemoveServer(backend, name):
-                after.setdefault(backend, {})[name] = _boot_seconds()
+                after.setdefault(backend, {})[name] = boot_seconds()
             case AddServer(backend, server) | ReplaceServer(backend, server) if server.name in after.get(backend, ()):
                 if not is_removal_safe(proxy.version):
                     raise HostFailure("cannot change HAProxy at run time", f"{server.name} is still being removed")
@@ -286,7 +287,7 @@ def _remove_idle(amphora: Amphora, lb_id: LoadBalancerId) -> int:
     waiting = sum(len(names) for names in removing.values())
     if applied is None or applied.is_unfinished or version is None:
         return waiting
-    deletable = removing if is_removal_safe(version) else deletable_with_care(removing, applied, _boot_seconds())
+    deletable = removing if is_removal_safe(version) else deletable_with_care(removing, applied, boot_seconds())
     _renew_suspicion(paths.applied(lb_id), applied)
     left = _delete(
         RunningProxy(socket=paths.admin_socket(lb_id), removing=paths.removing(lb_id), version=version), deletable
@@ -298,7 +299,7 @@ def _remove_idle(amphora: Amphora, lb_id: LoadBalancerId) -> int:
 
 def _renew_suspicion(path: Path, applied: Applied) -> None:
     """Have a crash counted against changes at run time while servers are deleted, long after the change itself."""
-    now = _boot_seconds()
+    now = boot_seconds()
     if applied.changed_at is None or not 0 <= now - applied.changed_at < CRASH_SECONDS / 2:
         files.write_volatile(path, applied_to_json(replace(applied, changed_at=now)))
 
@@ -331,8 +332,3 @@ def _delete(proxy: RunningProxy, deletable: Removing) -> int:
     if left != before:
         _write_removing(proxy.removing, left)
     return sum(len(names) for names in left.values())
-
-
-def _boot_seconds() -> float:
-    """Return seconds since boot, suspended time included: the clock of process start times."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

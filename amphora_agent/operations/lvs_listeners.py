@@ -24,9 +24,10 @@ from amphora_agent.core.lvs_status import is_pending, pending
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.sysctls import REQUIRED_SYSCTLS
 from amphora_agent.core.units import Unit
-from amphora_agent.errors import HostFailure, NotFound
+from amphora_agent.errors import HostFailure, NotFound, reported_as
 from amphora_agent.host import files, ipvs, keepalived_binary, netns
 from amphora_agent.host.procfs import process_start_time, read_pid, running_pid
+from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations import interfaces, vrrp
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
@@ -72,13 +73,11 @@ def upload(amphora: Amphora, listener_id: ListenerId, body: bytes) -> None:
         install_check(amphora)
         files.make_directory(paths.lvs_agent(listener_id), 0o700)
         if files.read_optional(paths.lvs_config(listener_id)) != body:
-            files.write_volatile(paths.lvs_changed(listener_id), pending(_now()))
+            files.write_volatile(paths.lvs_changed(listener_id), pending(boot_seconds()))
             files.write_atomic(paths.lvs_config(listener_id), body, _CONFIG_MODE)
             LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
-        try:
+        with reported_as("Error enabling octavia-keepalivedlvs service"):
             amphora.supervisor.enable(keepalived_process.lvs_unit(paths, listener_id))
-        except HostFailure as error:
-            raise HostFailure("Error enabling octavia-keepalivedlvs service", f"{error}: {error.detail}") from error
         if amphora.topology is Topology.ACTIVE_STANDBY:
             vrrp.refresh_checks(amphora)
 
@@ -131,15 +130,10 @@ def delete(amphora: Amphora, listener_id: ListenerId) -> None:
         if not exists(amphora, listener_id):
             return
         unit = keepalived_process.lvs_unit(paths, listener_id)
-        try:
+        with reported_as("Error stopping keepalivedlvs"):
             _stop(amphora, listener_id, unit)
-        except HostFailure as error:
-            raise HostFailure("Error stopping keepalivedlvs", f"{error}: {error.detail}") from error
-        try:
+        with reported_as(f"Error disabling octavia-keepalivedlvs-{listener_id} service"):
             amphora.supervisor.disable(unit)
-        except HostFailure as error:
-            words = f"{error}: {error.detail}"
-            raise HostFailure(f"Error disabling octavia-keepalivedlvs-{listener_id} service", words) from error
         files.remove(paths.lvs_config(listener_id))
         files.remove(paths.lvs_agent(listener_id))
         if paths.vrrp_check_script.exists():
@@ -199,7 +193,7 @@ def _follow(amphora: Amphora, listener_id: ListenerId, unit: Unit, text: str) ->
     if record is None:
         raise HostFailure("cannot run keepalived", "it ended")
     files.write_volatile(paths.lvs_applied(listener_id), applied_to_json(record))
-    files.write_volatile(paths.lvs_changed(listener_id), b"%.3f" % _now())
+    files.write_volatile(paths.lvs_changed(listener_id), b"%.3f" % boot_seconds())
 
 
 def _withdraw(amphora: Amphora, listener_id: ListenerId, config: lvs_config.LvsConfig) -> None:
@@ -220,11 +214,7 @@ def _note_change_is_over(amphora: Amphora, listener_id: ListenerId) -> None:
     """Forget that an upload waits to be applied: it went back to what is applied."""
     path = amphora.paths.lvs_changed(listener_id)
     if is_pending(files.read_optional(path)):
-        files.write_volatile(path, b"%.3f" % _now())
-
-
-def _now() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+        files.write_volatile(path, b"%.3f" % boot_seconds())
 
 
 def _restart(amphora: Amphora, listener_id: ListenerId, unit: Unit, *, reason: str) -> None:

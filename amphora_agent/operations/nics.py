@@ -150,7 +150,7 @@ def prune(paths: Paths) -> None:
     listed = plugged(paths)
     present = netlink.mac_addresses() | inside_macs(paths)
     gone = [nic for nic in listed if nic.mac not in present]
-    if not gone or len(gone) == len(listed) or uptime.seconds_since_boot() < _BOOT_IS_OVER:
+    if not gone or len(gone) == len(listed) or uptime.machine_age() < _BOOT_IS_OVER:
         return
     for nic in gone:
         LOG.info("forgot a NIC that is gone mac=%s ifname=%s", nic.mac, nic.name)

@@ -22,7 +22,7 @@ from amphora_agent.core.plug import (
     vips_of,
 )
 from amphora_agent.core.plugged import PluggedNic, name_of
-from amphora_agent.errors import AgentError, Conflict, HostFailure, InvalidRequest, NotFound
+from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound, reported_as
 from amphora_agent.host import files, netlink, netns, pci
 from amphora_agent.operations import nics
 from amphora_agent.operations.amphora import Amphora
@@ -51,14 +51,12 @@ def plug_vip(amphora: Amphora, net: VipNet, port: Port) -> str:
     with amphora.mutation, exclusively(amphora.paths):
         desired = vip_interface(net, port, amphora.topology)
         link = _find_inside(amphora, port.mac)
-        try:
+        with reported_as("Error plugging VIP"):
             if link is not None:
                 desired = _complete_vip(amphora, link, desired)
             else:
                 _move_in(amphora, port.mac, desired)
             reconcile(amphora.paths, desired, load_all(amphora.paths)[0])
-        except HostFailure as error:
-            raise HostFailure("Error plugging VIP", f"{error}: {error.detail}") from error
     if link is not None:
         raise Conflict("Interface already exists")
     return desired.name
@@ -114,7 +112,7 @@ def plug_network(amphora: Amphora, port: Port, fixed_ips: Sequence[FixedIp], net
         link = _find_inside(amphora, port.mac)
         _refuse_mistaken_identity(link, net)
         what = "vip" if link is not None and link.name == VIP_INTERFACE else "network"
-        try:
+        with reported_as(f"Error plugging {what}"):
             if link is None:
                 desired = _plug_member(amphora, port, fixed_ips)
             elif net is None:
@@ -123,8 +121,6 @@ def plug_network(amphora: Amphora, port: Port, fixed_ips: Sequence[FixedIp], net
                 desired = vip_interface(_with_known_vips(amphora, net), port, amphora.topology, fixed_ips)
                 _persist(amphora, port.mac, desired)
             reconcile(amphora.paths, desired, load_all(amphora.paths)[0])
-        except HostFailure as error:
-            raise HostFailure(f"Error plugging {what}", f"{error}: {error.detail}") from error
     advertise(amphora, [fixed.address for fixed in fixed_ips])
     return desired.name, link is not None
 

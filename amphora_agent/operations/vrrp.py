@@ -22,9 +22,10 @@ from amphora_agent.core.keepalived_process import Applied, applied_from_json, ap
 from amphora_agent.core.network import RemoveAddress
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
-from amphora_agent.errors import HostFailure
+from amphora_agent.errors import HostFailure, reported_as
 from amphora_agent.host import files, netlink, netns
 from amphora_agent.host.procfs import is_program, process_start_time, read_pid, running_pid
+from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.inventory import loadbalancer_ids, lvs_listener_ids
@@ -55,10 +56,8 @@ def upload(amphora: Amphora, body: bytes) -> None:
         files.make_directory(paths.vrrp_agent, 0o700)
         _write(paths.vrrp_config, body, _CONFIG_MODE)
         refresh_checks(amphora)
-        try:
+        with reported_as("Error enabling octavia-keepalived service"):
             amphora.supervisor.enable(keepalived_process.vrrp_unit(paths))
-        except HostFailure as error:
-            raise HostFailure("Error enabling octavia-keepalived service", f"{error}: {error.detail}") from error
         LOG.info("stored a VRRP configuration bytes=%d", len(body))
 
 
@@ -202,7 +201,7 @@ def reloading(amphora: Amphora, lb_id: LoadBalancerId) -> Iterator[None]:
         yield
         return
     flag = amphora.paths.reloading(lb_id)
-    until = time.clock_gettime(time.CLOCK_BOOTTIME) + RELOAD_ALLOWANCE
+    until = boot_seconds() + RELOAD_ALLOWANCE
     files.write_volatile(flag, f"{until:.1f}\n".encode(), _CHECK_MODE)
     try:
         yield
