@@ -75,8 +75,14 @@ def test_pid_files_that_a_power_cut_left_keep_nothing_down(balancer: LoadBalance
     machine.exec(["systemctl", "start", UNIT])
     assert machine.unit_property(UNIT, "NRestarts") == "0"
     assert "status=0" in machine.unit_property(UNIT, "ExecStartPre"), "the sandbox lets them be removed"
-    assert machine.main_pid(UNIT) == int(machine.exec(["cat", "/var/lib/octavia/vrrp/octavia-keepalived.pid"]))
-    assert machine.exec(["cat", "/run/vrrp.pid"]) != "1\n", "the unit knows where keepalived writes it"
+
+    def pid_in(path: str) -> str:
+        return machine.try_exec(["cat", path]).stdout.strip()
+
+    own = "/var/lib/octavia/vrrp/octavia-keepalived.pid"
+    machine.wait_for(lambda: pid_in(own) == str(machine.main_pid(UNIT)), 10, "its pid file")
+    # The unit knows where keepalived writes it.
+    machine.wait_for(lambda: pid_in("/run/vrrp.pid").isdigit() and pid_in("/run/vrrp.pid") != "1", 10, "the child's")
     balancer.seconds_until_answer(time.monotonic())
 
 
