@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amphora_agent import log
-from amphora_agent.core.nft_rules import parse_masquerade
+from amphora_agent.core.network.nft_rules import parse_masquerade
 from amphora_agent.core.paths import Paths, paths_of
 from amphora_agent.core.settings import Settings, parse_settings
 from amphora_agent.errors import AgentError

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amphora_agent.core.haproxy_config import frontends, parse
-from amphora_agent.core.haproxy_process import parse_processes
-from amphora_agent.core.haproxy_stats import (
+from amphora_agent.core.haproxy.config import frontends, parse
+from amphora_agent.core.haproxy.process import parse_processes
+from amphora_agent.core.haproxy.stats import (
     GRACE,
     INTERNAL,
     Absent,
@@ -24,10 +24,10 @@ from amphora_agent.core.haproxy_stats import (
     parse_stat,
     report,
 )
-from amphora_agent.core.heartbeat import Part
+from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.paths import Paths
-from amphora_agent.core.worker import UNKNOWN, Worker
+from amphora_agent.core.process_id import UNKNOWN, Worker
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.files import read_optional

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from amphora_agent.core.counters import Counters
-from amphora_agent.core.heartbeat import (
+from amphora_agent.core.heartbeat.counters import Counters
+from amphora_agent.core.heartbeat.document import (
     DATAGRAM_MAX,
     NEAR_LIMIT,
     UNFRAGMENTED_MAX,

@@ -6,11 +6,11 @@ import logging
 import os
 from pathlib import Path
 
-from amphora_agent.core.heartbeat import Listener, Part
+from amphora_agent.core.heartbeat.document import Listener, Part
 from amphora_agent.core.ids import ListenerId, is_id
-from amphora_agent.core.ipvs import Table
-from amphora_agent.core.lvs_config import LvsConfig, parse
-from amphora_agent.core.lvs_status import OPEN, is_settling, report
+from amphora_agent.core.keepalived.ipvs import Table
+from amphora_agent.core.keepalived.lvs_config import LvsConfig, parse
+from amphora_agent.core.keepalived.lvs_status import OPEN, is_settling, report
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from amphora_agent.core.counters import Counters, parse_counters, render_counters
+from amphora_agent.core.heartbeat.counters import Counters, parse_counters, render_counters
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.files import read_optional, write_volatile
 

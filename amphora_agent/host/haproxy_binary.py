@@ -6,7 +6,7 @@ import functools
 import shutil
 from pathlib import Path
 
-from amphora_agent.core.haproxy_version import Version, parse_version
+from amphora_agent.core.haproxy.version import Version, parse_version
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.commands import check
 

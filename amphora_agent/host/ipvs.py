@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self, assert_never
 
-from amphora_agent.core import ipvs_messages
-from amphora_agent.core.ipvs import Destination, Endpoint, Service, ServiceKey, Table
-from amphora_agent.core.lvs_change import (
+from amphora_agent.core.keepalived import ipvs_messages
+from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, Service, ServiceKey, Table
+from amphora_agent.core.keepalived.lvs_change import (
     AddDestination,
     ChangeDestination,
     RemoveDestination,

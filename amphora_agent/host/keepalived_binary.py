@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from amphora_agent.core.keepalived_process import KEEPALIVED
+from amphora_agent.core.keepalived.process import KEEPALIVED
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.commands import check
 

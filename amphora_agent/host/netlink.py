@@ -22,7 +22,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, assert_never
 
-from amphora_agent.core.network import (
+from amphora_agent.core.network.model import (
     PROTOCOL_STATIC,
     RULE_PRIORITY,
     AddAddress,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from amphora_agent.core.sysctls import CONNTRACK_SIZES, NAMESPACE_SYSCTLS, REQUIRED_SYSCTLS, parse_drop_in
+from amphora_agent.core.network.sysctls import CONNTRACK_SIZES, NAMESPACE_SYSCTLS, REQUIRED_SYSCTLS, parse_drop_in
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import commands, systemd
 

@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amphora_agent.core import haproxy_runtime
-from amphora_agent.core.haproxy_change import Ability, Applied, Stored, applied_from_json, applied_to_json
-from amphora_agent.core.haproxy_config import parse
-from amphora_agent.core.haproxy_outcome import questions
-from amphora_agent.core.haproxy_plan import Plan, is_removal_safe
-from amphora_agent.core.haproxy_runtime import Command
-from amphora_agent.core.haproxy_steps import AddServer, RemoveServer, ReplaceServer
-from amphora_agent.core.haproxy_version import Version, parse_version
+from amphora_agent.core.haproxy import runtime as haproxy_runtime
+from amphora_agent.core.haproxy.change import Ability, Applied, Stored, applied_from_json, applied_to_json
+from amphora_agent.core.haproxy.config import parse
+from amphora_agent.core.haproxy.plan import Plan, is_removal_safe
+from amphora_agent.core.haproxy.runtime import Command
+from amphora_agent.core.haproxy.steps import AddServer, RemoveServer, ReplaceServer
+from amphora_agent.core.haproxy.verification import questions
+from amphora_agent.core.haproxy.version import Version, parse_version
 from amphora_agent.core.ids import LoadBalancerId, is_id
-from amphora_agent.core.worker import Worker
+from amphora_agent.core.process_id import Worker
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
 from amphora_agent.host.haproxy_socket import query

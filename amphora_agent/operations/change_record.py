@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
-from amphora_agent.core.haproxy_change import Decision
+from amphora_agent.core.haproxy.change import Decision
 from amphora_agent.core.ids import LoadBalancerId
 
 LOG = logging.getLogger(__name__)

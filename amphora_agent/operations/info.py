@@ -6,7 +6,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 
-from amphora_agent.core import haproxy_config
+from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import HostFailure, NotFound
 from amphora_agent.host import files, haproxy_binary, machine, netlink, packages

@@ -9,10 +9,16 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-from amphora_agent.core.network import Address, Interface, InterfaceType, Link
-from amphora_agent.core.nft_rules import AllowRule, Masquerade, MasqueradeAction, render_filter, render_masquerade
+from amphora_agent.core.network.desired import LOOPBACK
+from amphora_agent.core.network.model import Address, Interface, InterfaceType, Link
+from amphora_agent.core.network.nft_rules import (
+    AllowRule,
+    Masquerade,
+    MasqueradeAction,
+    render_filter,
+    render_masquerade,
+)
 from amphora_agent.core.paths import Paths
-from amphora_agent.core.plug import LOOPBACK
 from amphora_agent.errors import AgentError, HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import advertise as wire
 from amphora_agent.host import files, netlink, netns, nft

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from amphora_agent.core import haproxy_config, haproxy_memory, haproxy_process
-from amphora_agent.core.haproxy_audit import unexpected_lines
-from amphora_agent.core.haproxy_change import (
+from amphora_agent.core.haproxy import config as haproxy_config
+from amphora_agent.core.haproxy import memory as haproxy_memory
+from amphora_agent.core.haproxy import process as haproxy_process
+from amphora_agent.core.haproxy.audit import unexpected_lines
+from amphora_agent.core.haproxy.change import (
     Applied,
     Nothing,
     Reload,
@@ -25,12 +27,12 @@ from amphora_agent.core.haproxy_change import (
     applied_to_json,
     decide,
 )
-from amphora_agent.core.haproxy_state import filter_servers_state
-from amphora_agent.core.haproxy_version import Version
+from amphora_agent.core.haproxy.servers_state import filter_servers_state
+from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
+from amphora_agent.core.process_id import Worker
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
-from amphora_agent.core.worker import Worker
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound, reported_as
 from amphora_agent.host import commands, files, haproxy_binary, haproxy_master, haproxy_socket, machine, netns
 from amphora_agent.operations import apply, certificates, interfaces, inventory, stored_files, vrrp

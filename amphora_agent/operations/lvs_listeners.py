@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
 
-from amphora_agent.core import keepalived_process, lvs_change, lvs_config, vrrp_script
 from amphora_agent.core.ids import ListenerId, is_id
-from amphora_agent.core.ipvs import ServiceKey
-from amphora_agent.core.keepalived_process import Applied, applied_from_json, applied_to_json
-from amphora_agent.core.lvs_status import is_pending, pending
+from amphora_agent.core.keepalived import lvs_change, lvs_config, vrrp_script
+from amphora_agent.core.keepalived import process as keepalived_process
+from amphora_agent.core.keepalived.ipvs import ServiceKey
+from amphora_agent.core.keepalived.lvs_status import is_pending, pending
+from amphora_agent.core.keepalived.process import Applied, applied_from_json, applied_to_json
+from amphora_agent.core.network.sysctls import REQUIRED_SYSCTLS
 from amphora_agent.core.settings import Topology
-from amphora_agent.core.sysctls import REQUIRED_SYSCTLS
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, NotFound, reported_as
 from amphora_agent.host import files, ipvs, keepalived_binary, netns

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import assert_never
 
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.core.mastership import Memory, Verdict, judge
+from amphora_agent.core.keepalived.mastership import Memory, Verdict, judge
 from amphora_agent.core.settings import Topology
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files

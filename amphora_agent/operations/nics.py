@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import re
 
-from amphora_agent.core.network import Link, free_member_name, link_of_mac
-from amphora_agent.core.nft_rules import Masquerade, MasqueradeAction, render_masquerade
+from amphora_agent.core.network.model import Link, free_member_name, link_of_mac
+from amphora_agent.core.network.nft_rules import Masquerade, MasqueradeAction, render_masquerade
+from amphora_agent.core.network.nic_list import PluggedNic, parse_plugged, render_plugged, with_nic
 from amphora_agent.core.paths import Paths
-from amphora_agent.core.plugged import PluggedNic, parse_plugged, render_plugged, with_nic
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files, netlink, netns, nft, uptime
 from amphora_agent.operations.reconcile import FILE_MODE, dhcp_client

@@ -10,8 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 
-from amphora_agent.core.network import VIP_INTERFACE, Interface, InterfaceType, Link, link_of_mac
-from amphora_agent.core.plug import (
+from amphora_agent.core.network.desired import (
     FixedIp,
     Port,
     Vip,
@@ -21,7 +20,8 @@ from amphora_agent.core.plug import (
     vip_interface,
     vips_of,
 )
-from amphora_agent.core.plugged import PluggedNic, name_of
+from amphora_agent.core.network.model import VIP_INTERFACE, Interface, InterfaceType, Link, link_of_mac
+from amphora_agent.core.network.nic_list import PluggedNic, name_of
 from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound, reported_as
 from amphora_agent.host import files, netlink, netns, pci
 from amphora_agent.operations import nics

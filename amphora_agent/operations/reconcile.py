@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from amphora_agent.core.interface_file import parse_interface, render_interface
-from amphora_agent.core.network import (
+from amphora_agent.core.network.interface_file import parse_interface, render_interface
+from amphora_agent.core.network.model import (
     AddAddress,
     AddRoute,
     AwaitAddresses,
@@ -38,7 +38,7 @@ from amphora_agent.core.network import (
     plan,
     plan_down,
 )
-from amphora_agent.core.nft_rules import render_filter, split_scripts
+from amphora_agent.core.network.nft_rules import render_filter, split_scripts
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import AgentError, HostFailure, InvalidRequest
 from amphora_agent.host import commands, dhcp, files, locks, netlink, netns, nft

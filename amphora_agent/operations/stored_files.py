@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from amphora_agent.core import haproxy_config
-from amphora_agent.core.haproxy_change import Stored
+from amphora_agent.core.haproxy import config as haproxy_config
+from amphora_agent.core.haproxy.change import Stored
 from amphora_agent.host import files
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import assert_never
 
 import amphora_agent
-from amphora_agent.core import keepalived_process, vrrp_config, vrrp_script
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.core.ipvs import Address
-from amphora_agent.core.keepalived_process import Applied, applied_from_json, applied_to_json
-from amphora_agent.core.network import RemoveAddress
+from amphora_agent.core.keepalived import process as keepalived_process
+from amphora_agent.core.keepalived import vrrp_config, vrrp_script
+from amphora_agent.core.keepalived.ipvs import Address
+from amphora_agent.core.keepalived.process import Applied, applied_from_json, applied_to_json
+from amphora_agent.core.network.model import RemoveAddress
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, reported_as

@@ -11,8 +11,8 @@ _SCRIPT = """
 import json
 from ipaddress import ip_address
 from pathlib import Path
-from amphora_agent.core.ipvs import Endpoint, Protocol, ServiceKey
-from amphora_agent.core.lvs_change import AddDestination, RemoveDestination, RemoveService
+from amphora_agent.core.keepalived.ipvs import Endpoint, Protocol, ServiceKey
+from amphora_agent.core.keepalived.lvs_change import AddDestination, RemoveDestination, RemoveService
 from amphora_agent.host import ipvs
 
 path = Path("/run/netns/ipvs")

@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.core.mastership import Memory
+from amphora_agent.core.keepalived.mastership import Memory
 from amphora_agent.core.paths import paths_of
 from amphora_agent.host.children import DirectSupervisor
 from amphora_agent.host.settings_file import SettingsFile

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from amphora_agent.core.haproxy_process import parse_processes
+from amphora_agent.core.haproxy.process import parse_processes
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import Paths, paths_of
 from amphora_agent.core.settings import Settings

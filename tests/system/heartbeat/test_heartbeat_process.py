@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import pytest
 
-from amphora_agent.core.heartbeat import Part
+from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.heartbeat.haproxy import HaproxyCollector
 from amphora_agent.heartbeat.notices import Notices

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.network import StaticAddress
+from amphora_agent.core.network.model import StaticAddress
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
 from amphora_agent.host import netns

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from amphora_agent.core.network import Link
-from amphora_agent.core.sysctls import REQUIRED_SYSCTLS
+from amphora_agent.core.network.model import Link
+from amphora_agent.core.network.sysctls import REQUIRED_SYSCTLS
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import netlink, netns
 from amphora_agent.operations import interfaces

@@ -24,7 +24,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from amphora_agent.core.network import (
+from amphora_agent.core.network.desired import FixedIp, HostRoute, Port, Vip, VipNet, vips_of
+from amphora_agent.core.network.model import (
     PROTOCOL_STATIC,
     Address,
     Interface,
@@ -34,7 +35,6 @@ from amphora_agent.core.network import (
     Subnet,
     plan,
 )
-from amphora_agent.core.plug import FixedIp, HostRoute, Port, Vip, VipNet, vips_of
 from amphora_agent.core.settings import Topology
 from amphora_agent.errors import Conflict
 from amphora_agent.host import dhcp, files, netlink, netns, nft

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from amphora_agent.core.haproxy_change import Stored
-from amphora_agent.core.haproxy_config import (
+from amphora_agent.core.haproxy.change import Stored
+from amphora_agent.core.haproxy.config import (
     Config,
     Section,
     crt_list_files,

@@ -23,9 +23,9 @@ from typing import Self
 
 import pytest
 
-from amphora_agent.core.haproxy_config import Config, Section, parse, render
-from amphora_agent.core.haproxy_server import parse_server
-from amphora_agent.core.haproxy_state import parse_servers_state
+from amphora_agent.core.haproxy.config import Config, Section, parse, render
+from amphora_agent.core.haproxy.server_line import parse_server
+from amphora_agent.core.haproxy.servers_state import parse_servers_state
 from amphora_agent.host.haproxy_socket import query
 from testbed.amphora import LB_ID, RunningAmphora
 from testbed.namespaces import Namespace

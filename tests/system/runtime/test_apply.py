@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy_change import Applied
-from amphora_agent.core.worker import Worker
+from amphora_agent.core.haproxy.change import Applied
+from amphora_agent.core.process_id import Worker
 from amphora_agent.operations.apply import (
     CRASH_SECONDS,
     TICKS_PER_SECOND,

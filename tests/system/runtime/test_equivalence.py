@@ -23,8 +23,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from amphora_agent.core.haproxy_change import Ability, Applied, Nothing, Reload, Runtime, Start, Stored, decide
-from amphora_agent.core.haproxy_config import frontends, parse
+from amphora_agent.core.haproxy.change import Ability, Applied, Nothing, Reload, Runtime, Start, Stored, decide
+from amphora_agent.core.haproxy.config import frontends, parse
 from amphora_agent.errors import HostFailure
 from amphora_agent.operations import apply
 from testbed.namespaces import Namespace

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy_change import Ability, Applied, Runtime, Stored, decide
-from amphora_agent.core.haproxy_config import parse
-from amphora_agent.core.haproxy_plan import Plan
+from amphora_agent.core.haproxy.change import Ability, Applied, Runtime, Stored, decide
+from amphora_agent.core.haproxy.config import parse
+from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy_socket import query
 from amphora_agent.operations import apply
@@ -118,7 +118,7 @@ class Prepared:
 
 
 def _commands_of(plan: Plan, number: int) -> list[str]:
-    from amphora_agent.core.haproxy_runtime import commands_of  # noqa: PLC0415
+    from amphora_agent.core.haproxy.runtime import commands_of  # noqa: PLC0415
 
     return [command.text for command in commands_of(plan.steps[number], "x\n")]
 

@@ -16,11 +16,11 @@ from typing import Self
 
 import pytest
 
-from amphora_agent.core.haproxy_config import parse, split_words
-from amphora_agent.core.haproxy_runtime import commands_of
-from amphora_agent.core.haproxy_server import parse_server
-from amphora_agent.core.haproxy_state import filter_servers_state
-from amphora_agent.core.haproxy_steps import AddServer
+from amphora_agent.core.haproxy.config import parse, split_words
+from amphora_agent.core.haproxy.runtime import commands_of
+from amphora_agent.core.haproxy.server_line import parse_server
+from amphora_agent.core.haproxy.servers_state import filter_servers_state
+from amphora_agent.core.haproxy.steps import AddServer
 from testbed.namespaces import Namespace
 from testbed.waiting import wait_for
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries

@@ -1,0 +1,309 @@
+"""What to do when the stored configuration may differ from what HAProxy runs: nothing, start, runtime steps or reload.
+
+Pure: the caller gathers the facts and performs the decision. Never decides on the text alone: a certificate renewed
+under the same crt-list leaves haproxy.cfg identical to the byte, and `tune.ssl.cachesize` differs in every upload.
+
+Decision: whatever is not provably the same, or provably reachable through the runtime API, is a reload. A wrong
+`Nothing` breaks tenants in silence; a needless reload costs some memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from amphora_agent.core.haproxy.config import Config, Section, changed_lines, parse, telling_lines
+from amphora_agent.core.haproxy.plan import ORDERLESS_ALGORITHMS, Commits, Obstacle, Plan, Planner, Side
+from amphora_agent.core.haproxy.steps import (
+    AddCertificate,
+    AddServer,
+    RemoveCertificate,
+    RemoveServer,
+    ReplaceFile,
+    ReplaceServer,
+    SetCheckAddress,
+    SetState,
+    SetWeight,
+    Step,
+)
+from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.process_id import Worker
+
+_DEEDS: dict[type[Step], str] = {
+    AddServer: "member(s) added",
+    ReplaceServer: "member(s) replaced",
+    RemoveServer: "member(s) removed",
+    SetWeight: "weight(s) changed",
+    SetCheckAddress: "check(s) moved",
+    AddCertificate: "cert(s) added",
+    RemoveCertificate: "cert(s) removed",
+}
+_ORDER_MATTERS = frozenset({"default-server", "server-template"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What the running HAProxy was last given, recorded after each successful start, reload or runtime plan.
+
+    `digests`: path -> SHA-256 in hexadecimal of every file the configuration names, through its crt-lists too;
+    a file that was missing is absent. `crt_lists`: path -> text of those that are crt-lists. `worker` is who was
+    given it.
+
+    What runtime changes leave behind, empty after a start or reload: `aliases`, path -> the name HAProxy has loaded
+    it by; `commits`, what was replaced in the process; `changed_at`, seconds since boot of the last runtime change;
+    `is_unfinished` while one is under way, so that an interrupted one is not taken for done.
+    """
+
+    config: str
+    digests: Mapping[str, str]
+    worker: Worker
+    crt_lists: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    commits: frozenset[Commits] = frozenset()
+    changed_at: float | None = None
+    is_unfinished: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What is on disk now; `digests` and `crt_lists` as in `Applied`."""
+
+    config: str
+    digests: Mapping[str, str]
+    crt_lists: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ability:
+    """What may be done at run time.
+
+    Attributes:
+        version: of the running process, None when unknown: then every change is a reload.
+        runtime_changes: the operator's switch.
+        reload_only: why this instance is to be reloaded at every change; empty when it is not.
+        new_members_start_down: a member added at run time takes no traffic before its first good check.
+    """
+
+    version: Version | None = None
+    runtime_changes: bool = True
+    reload_only: str = ""
+    new_members_start_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """HAProxy already runs what is stored."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """HAProxy does not run."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """HAProxy can be told each difference while it runs; what holds afterwards stands in the plan."""
+
+    plan: Plan
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """HAProxy has to read its files again."""
+
+    reason: str
+
+
+Decision: TypeAlias = Nothing | Start | Runtime | Reload
+
+
+def decide(applied: Applied | None, stored: Stored, running: Worker | None, ability: Ability) -> Decision:
+    """Return what makes the running HAProxy equal to the stored files, with the reason in words.
+
+    Args:
+        applied: the record of the last success, None when there is none that can be read.
+        stored: the files on disk.
+        running: the current worker, None when HAProxy does not run.
+        ability: what the running HAProxy and the operator allow.
+    """
+    if running is None:
+        return Start("HAProxy is not running")
+    if applied is None:
+        return Reload("what HAProxy runs is not known")
+    if applied.worker != running:
+        return Reload("HAProxy was started by someone else since the last change")
+    if applied.is_unfinished:
+        return Reload("the last change was interrupted")
+    change = _difference(applied, stored)
+    if change is None:
+        return Nothing("HAProxy already runs this configuration")
+    return _decide_change(applied, stored, change, ability)
+
+
+def _decide_change(applied: Applied, stored: Stored, change: str, ability: Ability) -> Runtime | Reload:
+    """Return the runtime plan when there is one for every difference, else Reload."""
+    if not ability.runtime_changes:
+        return Reload(f"{change}; runtime changes are switched off")
+    if ability.reload_only:
+        return Reload(f"{change}; {ability.reload_only}")
+    if ability.version is None:
+        return Reload(f"{change}; the version of the running HAProxy is not known")
+    old, new = parse(applied.config), parse(stored.config)
+    if _names(old) != _names(new):
+        return Reload(change)
+    planner = Planner(
+        old=Side(config=old, digests=applied.digests, crt_lists=applied.crt_lists),
+        new=Side(config=new, digests=stored.digests, crt_lists=stored.crt_lists),
+        aliases=applied.aliases,
+        commits=applied.commits,
+        version=ability.version,
+        starts_down=ability.new_members_start_down,
+    )
+    match planner.plan():
+        case Plan() as plan:
+            return Runtime(plan, summarise(plan.steps) or change)
+        case Obstacle(reason):
+            return Reload(reason)
+
+
+def summarise(steps: tuple[Step, ...]) -> str:
+    """Return what the steps do, for the log: "2 members added, 1 weight changed"."""
+    counts = Counter(_deed(step) for step in steps)
+    return ", ".join(f"{count} {deed}" for deed, count in counts.items())
+
+
+def _deed(step: Step) -> str:
+    match step:
+        case SetState(is_enabled=is_enabled):
+            return "member(s) enabled" if is_enabled else "member(s) disabled"
+        case ReplaceFile(kind=kind):
+            return f"{kind}(s) replaced"
+        case _:
+            return _DEEDS[type(step)]
+
+
+def _difference(applied: Applied, stored: Stored) -> str | None:
+    """Name the first difference in meaning, None when there is none."""
+    if applied.config != stored.config:
+        change = describe_change(parse(applied.config), parse(stored.config))
+        if change is not None:
+            return change
+    for path in sorted(applied.digests.keys() | stored.digests.keys()):
+        if applied.digests.get(path) != stored.digests.get(path):
+            return f"the content of {path.rpartition('/')[2]} changed"
+    return None
+
+
+def describe_change(old: Config, new: Config) -> str | None:
+    """Name the first difference between two configurations that HAProxy would notice, None when there is none."""
+    before, after = _names(old), _names(new)
+    removed, added = set(before) - set(after), set(after) - set(before)
+    if removed:
+        return f"{_title(*min(removed))} was removed"
+    if added:
+        return f"{_title(*min(added))} was added"
+    if before != after:
+        return "the order of the sections changed"
+    if telling_lines(old.preamble) != telling_lines(new.preamble):
+        return "lines before the first section changed"
+    for was, now in zip(old.sections, new.sections, strict=True):
+        if was.lines != now.lines and not is_same(was, now):
+            return f"{_title(now.kind, now.name)} changed"
+    return None
+
+
+def _names(config: Config) -> list[tuple[str, str]]:
+    return [(section.kind, section.name) for section in config.sections]
+
+
+def _title(kind: str, name: str) -> str:
+    return f"{kind} {name}" if name else f"section {kind}"
+
+
+def is_same(old: Section, new: Section) -> bool:
+    """Tell whether HAProxy takes two sections of the same kind and name for the same.
+
+    Comments, blank lines and runs of blanks say nothing; nor does `tune.ssl.cachesize`, which the controller derives
+    from the free memory of the moment, nor the order of servers where requests are spread by weight alone.
+    """
+    before, after = (telling_lines(lines) for lines in changed_lines(old, new))
+    if before == after:
+        return True
+    if old.kind != "backend" or not _is_orderless(new):
+        return False
+    others = ([words for words in lines if words[0] != "server"] for lines in (before, after))
+    return next(others) == next(others) and sorted(before) == sorted(after)
+
+
+def _is_orderless(backend: Section) -> bool:
+    """Tell whether the order of a backend's servers means nothing.
+
+    It means something to other algorithms, to lines that servers inherit from, and where only the first backup
+    server takes over (no `option allbackups`).
+    """
+    lines = telling_lines(line for line in backend.lines if not line.lstrip().startswith("server "))
+    balances = [words[1:] for words in lines if words[0] == "balance"]
+    if len(balances) != 1 or not balances[0] or balances[0][0] not in ORDERLESS_ALGORITHMS:
+        return False
+    if any(words[0] in _ORDER_MATTERS for words in lines):
+        return False
+    return ("option", "allbackups") in lines or not any("backup" in line for line in backend.lines)
+
+
+def applied_to_json(applied: Applied) -> bytes:
+    """Return the record as JSON, for `Paths.applied`; the key "config" holds the configuration text."""
+    document = {
+        "config": applied.config,
+        "digests": dict(applied.digests),
+        "worker": {"pid": applied.worker.pid, "started": applied.worker.started},
+        "crt_lists": dict(applied.crt_lists),
+        "aliases": dict(applied.aliases),
+        "commits": sorted(applied.commits),
+        "changed_at": applied.changed_at,
+        "is_unfinished": applied.is_unfinished,
+    }
+    return json.dumps(document).encode("ascii")
+
+
+def applied_from_json(data: bytes) -> Applied | None:
+    """Return the record `applied_to_json` wrote, None for anything else: then the next change is a reload."""
+    try:
+        document = json.loads(data)
+        return Applied(
+            config=_text(document["config"]),
+            digests=_texts(document["digests"]),
+            worker=Worker(_integer(document["worker"]["pid"]), _integer(document["worker"]["started"])),
+            crt_lists=_texts(document["crt_lists"]),
+            aliases=_texts(document["aliases"]),
+            commits=frozenset(Commits(commit) for commit in document["commits"]),
+            changed_at=None if document["changed_at"] is None else float(document["changed_at"]),
+            is_unfinished=document["is_unfinished"] is not False,
+        )
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise TypeError
+    return {_text(key): _text(text) for key, text in value.items()}
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError
+    return value

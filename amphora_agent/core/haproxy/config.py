@@ -1,0 +1,320 @@
+"""The controller's haproxy.cfg as a value: sections of lines, and the few facts the agent needs from them.
+
+Parses and renders text; never opens a file and never judges whether HAProxy would accept the text (`haproxy -c` does).
+
+Decision: the model keeps every line as it was written and understands only the words it must. A file from an unknown
+controller release is therefore stored, compared and started like any other; what we do not understand can only
+cost a reload.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha1
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import pairwise
+
+from amphora_agent.core.haproxy.version import Version
+
+Words = tuple[str, ...]
+
+# Source: HAProxy configuration manual 2.6 to 3.2, chapters 3 and 4. HAProxy finds these at any indentation.
+SECTIONS = frozenset(
+    {
+        "acme",
+        "backend",
+        "cache",
+        "crt-list",
+        "crt-store",
+        "defaults",
+        "fcgi-app",
+        "frontend",
+        "global",
+        "http-errors",
+        "listen",
+        "log-forward",
+        "log-profile",
+        "mailers",
+        "namespace_list",
+        "peers",
+        "program",
+        "resolvers",
+        "ring",
+        "traces",
+        "userlist",
+    }
+)
+_BLANKS = " \t\v\f\r"
+_NEEDS_CARE = re.compile(r"[^\t\v\f\r -~]|[\"'\\#]")
+_WORD = re.compile(r"""#.*|(?:\\.?|"(?:\\.|[^"\\])*"?|'[^']*'?|[^ \t\v\f\r"'\\#])+""", re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_HEADER = re.compile(
+    rf"""^(?:[^ \t\v\f\r\n\#]|[ \t\v\f\r]+(?:(?:{"|".join(sorted(SECTIONS))})(?![\w-])|[^ \t\v\f\r\n\#]*["'\\]))""",
+    re.MULTILINE,
+)
+_FILE_OPTIONS = frozenset({"crt-list", "crt", "ca-file", "ca-verify-file", "crl-file"})
+_FILE_LINES = frozenset({"bind", "server", "default-server", "server-template", "peer"})
+_BEFORE_EXTERNAL_CHECK = Version(1, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section. `name` is the rest of its first line, empty for `global`; `lines` are raw, indentation included."""
+
+    kind: str
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole file: the lines before the first section (comments, normally), then the sections in order."""
+
+    preamble: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """One `bind` line. `address` is everything before the last colon (an IPv6 address stands unbracketed)."""
+
+    address: str
+    port: str
+    options: Words
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """A listener as HAProxy sees it; `mode` is None when the section does not say."""
+
+    id: str
+    mode: str | None
+    binds: tuple[Bind, ...]
+
+    @property
+    def is_terminated_https(self) -> bool:
+        """Tell whether a bind line goes on with `ssl crt-list` right after the address."""
+        return any(bind.options[:2] == ("ssl", "crt-list") for bind in self.binds)
+
+
+def split_words(line: str) -> Words:
+    """Return the words of a line as written (quotes and backslashes stay), without its comment.
+
+    Two lines with equal words mean the same to HAProxy, whatever blanks separate them.
+    Source: HAProxy configuration manual 2.2, "Quoting and escaping".
+    """
+    if _NEEDS_CARE.search(line) is None:
+        return tuple(line.split())
+    return tuple(word for word in _WORD.findall(line) if not word.startswith("#"))
+
+
+def unquote(word: str) -> str:
+    """Return what a word says without its quotes and escapes; `$variables` are left as they are."""
+    parts = re.split(r"('[^']*'?)", word)
+    return "".join(
+        part.strip("'") if part.startswith("'") else _ESCAPE.sub(r"\1", part.replace('\\"', "\0").replace('"', ""))
+        for part in parts
+    ).replace("\0", '"')
+
+
+@functools.lru_cache(maxsize=2)
+def parse(text: str) -> Config:
+    """Return the model of any text whatsoever; what is not understood stays as lines.
+
+    Remembers two texts: each step of a change asks for the one before it and the one after.
+    """
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    headers = [(number, words) for number in _header_candidates(text) if (words := _section_header(lines[number]))]
+    ends = [number for number, _ in headers[1:]] + [len(lines)]
+    sections = (
+        Section(words[0], " ".join(words[1:]), tuple(lines[number + 1 : end]))
+        for (number, words), end in zip(headers, ends, strict=False)
+    )
+    return Config(tuple(lines[: headers[0][0] if headers else len(lines)]), tuple(sections))
+
+
+def _header_candidates(text: str) -> Iterator[int]:
+    """Yield the numbers of lines that may start a section; a search by one expression, for 10,000 lines of members."""
+    number, counted = 0, 0
+    for found in _HEADER.finditer(text):
+        number += text.count("\n", counted, found.start())
+        counted = found.start()
+        yield number
+
+
+def _section_header(line: str) -> Words:
+    """Return the words of a line that starts a section, else none.
+
+    A word in column 0 starts one even if no HAProxy we know has such a section: its lines must not count as the
+    previous section's.
+    """
+    text = line.lstrip(_BLANKS)
+    if not text or text[0] == "#":
+        return ()
+    words = split_words(text)
+    kind = unquote(words[0])
+    if kind in SECTIONS:
+        return (kind, *words[1:])
+    return words if len(text) == len(line) else ()
+
+
+def render(config: Config) -> str:
+    """Return the text of a model; parsing it again gives an equal model."""
+    lines = list(config.preamble)
+    for section in config.sections:
+        lines.append(f"{section.kind} {section.name}" if section.name else section.kind)
+        lines.extend(section.lines)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def section_words(section: Section) -> Iterator[Words]:
+    """Yield the words of each line that says something, in order."""
+    for line in section.lines:
+        words = split_words(line)
+        if words:
+            yield words
+
+
+def changed_lines(old: Section, new: Section) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return both sections' lines without what they have in common at the beginning and at the end."""
+    first, shorter = 0, min(len(old.lines), len(new.lines))
+    while first < shorter and old.lines[first] == new.lines[first]:
+        first += 1
+    last = 0
+    while last < shorter - first and old.lines[-1 - last] == new.lines[-1 - last]:
+        last += 1
+    return old.lines[first : len(old.lines) - last], new.lines[first : len(new.lines) - last]
+
+
+def frontends(config: Config) -> tuple[Frontend, ...]:
+    """Return every frontend in order, the internal one of the Prometheus exporter included."""
+    return tuple(_frontend(section) for section in config.sections if section.kind == "frontend")
+
+
+def _frontend(section: Section) -> Frontend:
+    mode = None
+    binds = []
+    for words in section_words(section):
+        if words[0] == "mode" and mode is None and len(words) > 1:
+            mode = words[1]
+        elif words[0] == "bind" and len(words) > 1:
+            address, _, port = words[1].rpartition(":")
+            binds.append(Bind(address, port, words[2:]))
+    return Frontend(section.name, mode, tuple(binds))
+
+
+def vips(config: Config) -> tuple[IPv4Address | IPv6Address, ...]:
+    """Return the addresses of all bind lines, each once, in order.
+
+    Loopback is left out: it is the exporter's own frontend, not a VIP. An address we cannot read is skipped, so
+    that it does not stop the advertisement of the others.
+    """
+    found: dict[IPv4Address | IPv6Address, None] = {}
+    for frontend in frontends(config):
+        for bind in frontend.binds:
+            try:
+                address = ip_address(bind.address.removeprefix("[").removesuffix("]"))
+            except ValueError:
+                continue
+            if not address.is_loopback:
+                found[address] = None
+    return tuple(found)
+
+
+def stats_socket(config: Config) -> str | None:
+    """Return the path of the first `stats socket` in `global`, None when there is none."""
+    for section in config.sections:
+        if section.kind != "global":
+            continue
+        for words in section_words(section):
+            if words[:2] == ("stats", "socket") and len(words) > 2:
+                return unquote(words[2]).removeprefix("unix@")
+    return None
+
+
+def referenced_files(config: Config) -> frozenset[str]:
+    """Return the certificate, CA, CRL and crt-list files that bind and server lines name, as written.
+
+    What a crt-list names in turn: `crt_list_files` of its content.
+    """
+    found: set[str] = set()
+    for section in config.sections:
+        for line in section.lines:
+            if "crt" in line or "-file" in line:
+                words = split_words(line)
+                if words and words[0] in _FILE_LINES:
+                    found.update(_file_arguments(words))
+    return frozenset(found)
+
+
+def crt_lists(config: Config) -> frozenset[str]:
+    """Return the crt-list files among the referenced ones."""
+    found: set[str] = set()
+    for frontend in frontends(config):
+        for bind in frontend.binds:
+            found.update(unquote(b) for a, b in pairwise(bind.options) if a == "crt-list")
+    return frozenset(found)
+
+
+def crt_list_files(text: str) -> tuple[str, ...]:
+    r"""Return the files a crt-list names, in its order, each once: certificates, and CAs and CRLs in brackets.
+
+    Source: HAProxy configuration manual, bind option "crt-list": `<crtfile> [\[<sslbindconf> ...\]] [filter ...]`.
+    """
+    found: dict[str, None] = {}
+    for line in text.split("\n"):
+        words = split_words(line.replace("[", " ").replace("]", " "))
+        if words:
+            found[unquote(words[0])] = None
+            found.update(dict.fromkeys(_file_arguments(words)))
+    return tuple(found)
+
+
+def _file_arguments(words: Words) -> Iterator[str]:
+    return (unquote(b) for a, b in pairwise(words) if a in _FILE_OPTIONS)
+
+
+def telling_lines(lines: Iterable[str]) -> list[Words]:
+    """Return what lines say, as words, without `tune.ssl.cachesize`."""
+    found = (split_words(line) for line in lines)
+    return [words for words in found if words and words[0] != "tune.ssl.cachesize"]
+
+
+def rewrite_for(text: str, version: Version) -> str:
+    """Return an uploaded configuration without the lines this HAProxy must not see; all else stays to the byte.
+
+    `group` goes always: the group is set by the image's second file. SAFE: only as the first word of a line inside
+    `global`, since a path, a header or a log format may well contain " group x". Lines about `external-check` go
+    before 1.6, which does not know them.
+    """
+    if "group" not in text and "external-check" not in text:
+        return text
+    kept = []
+    kind = ""
+    for line in text.split("\n"):
+        header = _section_header(line)
+        if header:
+            kind = header[0]
+        words = split_words(line) if "group" in line or "external-check" in line else ()
+        if kind == "global" and words[:1] == ("group",):
+            continue
+        if version < _BEFORE_EXTERNAL_CHECK and "external-check" in words[:2]:
+            continue
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def peer_name(amphora_id: str) -> str:
+    """Return the name this amphora has in the `peers` section, 27 characters; passed to HAProxy as `-L`.
+
+    Source: the contract's section 5: base64 of SHA-1 with `+` as `_` and `/` as `-`, a leading `-` as `x`, no `=`.
+    """
+    digest = sha1(amphora_id.encode("utf-8"), usedforsecurity=False).digest()
+    name = b64encode(digest, altchars=b"_-").decode("ascii").rstrip("=")
+    return f"x{name[1:]}" if name.startswith("-") else name

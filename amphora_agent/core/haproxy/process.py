@@ -1,0 +1,172 @@
+"""How HAProxy is started and what its master says of its workers. Builds and parses text; starts nothing.
+
+Decision: everything we need from HAProxy beyond the controller's file stands in a second file of ours: an admin
+socket (the controller's is `level user`), a bound on old workers, and `no strict-limits`, since a machine that cannot
+raise the file limit must still start HAProxy (the systemd unit sets the real limit). The controller's file is
+never altered for it. It costs one more small file per load balancer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGUSR2
+
+from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.paths import Paths
+from amphora_agent.core.settings import Settings
+from amphora_agent.core.units import Unit
+
+_UPTIME = re.compile(r"(\d+)d(\d+)h(\d+)m(\d+)s\Z")
+_FAILED = re.compile(r"\[failed:\s*(\d+)\]")
+_BANNER = "haproxy version is"
+_HAS_HTTP_CLIENT = Version(2, 6)
+
+
+def agent_config(
+    paths: Paths, lb_id: LoadBalancerId, settings: Settings, version: Version, *, group: str | None
+) -> str:
+    """Return our own HAProxy file for one load balancer.
+
+    Args:
+        paths: where the sockets go.
+        lb_id: the load balancer.
+        settings: the bounds on old workers.
+        version: of the installed binary.
+        group: group of the workers, None where the image's own file names it.
+
+    Source: HAProxy configuration guide, section 3.1: `stats socket`, `hard-stop-after`, `mworker-max-reloads`,
+    `httpclient.ssl.verify`.
+    """
+    lines = ["global"]
+    if group is not None:
+        lines.append(f"    group {group}")
+    if version >= _HAS_HTTP_CLIENT:
+        # The client for scripts, of which a load balancer has none, reads every CA of the machine: 20 ms of each start.
+        lines.append("    httpclient.ssl.verify none")
+    lines += [
+        "    no strict-limits",
+        f"    stats socket {paths.admin_socket(lb_id)} mode 600 level admin",
+        f"    hard-stop-after {settings.hard_stop_after}s",
+        f"    mworker-max-reloads {settings.max_old_workers}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def config_files(
+    paths: Paths, lb_id: LoadBalancerId, controller_file: Path, *, image_names_group: bool
+) -> tuple[Path, ...]:
+    """Return the files HAProxy reads, in order: the controller's, the image's group, ours."""
+    group = (paths.user_group,) if image_names_group else ()
+    return (controller_file, *group, paths.haproxy_agent_config(lb_id))
+
+
+def check_argv(command: str, files: Sequence[Path], peer: str) -> tuple[str, ...]:
+    """Return the command that validates exactly what `haproxy_unit` would run."""
+    return (command, "-c", "-L", peer, *_file_options(files))
+
+
+def haproxy_unit(paths: Paths, lb_id: LoadBalancerId, command: str, files: Sequence[Path], peer: str) -> Unit:
+    """Return the process that serves one load balancer."""
+    return Unit(
+        name=unit_name(lb_id),
+        argv=(command, "-Ws", *process_options(paths, lb_id, files), "-L", peer),
+        netns=paths.netns,
+        log=paths.process_log(lb_id),
+        reload_signal=SIGUSR2,
+    )
+
+
+def unit_name(lb_id: LoadBalancerId) -> str:
+    """Return the instance of the template unit."""
+    return f"amphora-haproxy@{lb_id}.service"
+
+
+def process_options(paths: Paths, lb_id: LoadBalancerId, files: Sequence[Path]) -> tuple[str, ...]:
+    """Return what follows `-Ws`: files, pid file and master CLI."""
+    return (*_file_options(files), "-p", str(paths.haproxy_pid(lb_id)), "-S", f"{paths.master_socket(lb_id)},mode,600")
+
+
+def environment(paths: Paths, lb_id: LoadBalancerId, command: str, files: Sequence[Path], peer: str) -> str:
+    """Return the EnvironmentFile of the template unit: HAPROXY, OPTIONS and PEER."""
+    return f"HAPROXY={command}\nOPTIONS={' '.join(process_options(paths, lb_id, files))}\nPEER={peer}\n"
+
+
+def environment_peer(text: str) -> str | None:
+    """Return the PEER of an EnvironmentFile, None when it has none."""
+    return next((line.removeprefix("PEER=") for line in text.splitlines() if line.startswith("PEER=")), None)
+
+
+def _file_options(files: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(part for file in files for part in ("-f", str(file)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerProcess:
+    """One HAProxy worker; `reloads` counts the reloads since it started, so the current one has 0."""
+
+    pid: int
+    reloads: int
+    uptime: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    """The master's view: `reloads` asked of it, how many of the last ones `failed` in a row, workers, old workers."""
+
+    master_pid: int
+    reloads: int
+    failed: int
+    workers: tuple[WorkerProcess, ...]
+    old_workers: tuple[WorkerProcess, ...]
+
+
+def parse_processes(text: str) -> Processes | None:
+    """Return what `show proc` says, None when it is no such answer (the master is being replaced).
+
+    A failed reload leaves the worker under "workers" with a positive count; a good one moves it to "old workers".
+
+    Source: HAProxy management guide, section 9.4; observed on 2.6 and 3.0.
+    """
+    section = ""
+    master: tuple[int, int, int] | None = None
+    found: dict[str, list[WorkerProcess]] = {"workers": [], "old workers": []}
+    for line in text.splitlines():
+        fields = line.split()
+        if line.startswith("#"):
+            section = line[1:].strip()
+        elif len(fields) >= 4 and fields[0].isdigit() and fields[2].isdigit():
+            pid, reloads = int(fields[0]), int(fields[2])
+            if fields[1] == "master":
+                failed = _FAILED.search(line)
+                master = (pid, reloads, int(failed[1]) if failed else 0)
+            elif section in found:
+                found[section].append(WorkerProcess(pid=pid, reloads=reloads, uptime=_seconds(fields[3])))
+    if master is None:
+        return None
+    return Processes(
+        master_pid=master[0],
+        reloads=master[1],
+        failed=master[2],
+        workers=tuple(found["workers"]),
+        old_workers=tuple(found["old workers"]),
+    )
+
+
+def _seconds(uptime: str) -> int:
+    match = _UPTIME.match(uptime)
+    if match is None:
+        return 0
+    days, hours, minutes, seconds = (int(part) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def last_words(log: str) -> str:
+    """Return what HAProxy printed since it last read its configuration, without the lines every start prints."""
+    lines = log.splitlines()
+    reading = [number for number, line in enumerate(lines) if _BANNER in line]
+    since = lines[reading[-1] :] if reading else lines
+    return "\n".join(line for line in since if _BANNER not in line and "path to executable" not in line)

@@ -1,0 +1,162 @@
+"""A `server` line as a value: what HAProxy can be told about it at run time, and the rest of it. Never guesses.
+
+A line with any word outside the tables below is not understood, and a change to it is then a reload.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from amphora_agent.core.haproxy.config import Words
+
+Address = IPv4Address | IPv6Address
+
+# Nothing HAProxy's command line interface treats specially: no blank, `;`, `\`, `<`, quote or control character.
+SAFE_WORD = re.compile(r"[A-Za-z0-9_.:/,@+=%!()*|~^-]+\Z")
+WEIGHT_MAX = 256
+
+# Every option the controller's releases write. All of them are accepted for servers added at run time, `cookie`
+# from 3.0 on. Source: HAProxy management guide, "add server"; each tried on 2.6.12 and 3.0.11.
+_FLAGS = frozenset(
+    {
+        "backup",
+        "check",
+        "check-send-proxy",
+        "check-ssl",
+        "disabled",
+        "no-sslv3",
+        "no-tlsv10",
+        "no-tlsv11",
+        "no-tlsv12",
+        "no-tlsv13",
+        "send-proxy",
+        "send-proxy-v2",
+        "send-proxy-v2-ssl",
+        "send-proxy-v2-ssl-cn",
+        "ssl",
+    }
+)
+_WITH_VALUE = frozenset(
+    {
+        "addr",
+        "alpn",
+        "ca-file",
+        "check-alpn",
+        "check-sni",
+        "ciphers",
+        "ciphersuites",
+        "cookie",
+        "crl-file",
+        "crt",
+        "downinter",
+        "fall",
+        "fastinter",
+        "inter",
+        "maxconn",
+        "port",
+        "rise",
+        "sni",
+        "verify",
+        "weight",
+    }
+)
+_CHANGEABLE = frozenset({"addr", "disabled", "port", "weight"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One server of a backend.
+
+    `weight`, `is_disabled` and the check's address and port can be changed while it runs; `options` are all other
+    words in their order, and changing them takes a new server.
+    """
+
+    name: str
+    address: Address
+    port: int
+    weight: int = 1
+    is_disabled: bool = False
+    check_address: Address | None = None
+    check_port: int | None = None
+    options: Words = ()
+
+    @property
+    def has_check(self) -> bool:
+        """Tell whether the member is monitored."""
+        return "check" in self.options
+
+    @property
+    def is_backup(self) -> bool:
+        """Tell whether it serves only when the others are down."""
+        return "backup" in self.options
+
+    @property
+    def uses_tls(self) -> bool:
+        """Tell whether connections to it are encrypted."""
+        return "ssl" in self.options
+
+    @property
+    def has_cookie(self) -> bool:
+        """Tell whether it has a value of its own for the persistence cookie."""
+        return "cookie" in self.options
+
+
+def parse_server(words: Words) -> Server | None:
+    """Return a `server` line as a value, None when one of its words is not understood.
+
+    Args:
+        words: the line as `split_words` returns it.
+    """
+    if len(words) < 3 or words[0] != "server" or not all(SAFE_WORD.match(word) for word in words):
+        return None
+    address, port = _address(words[2].rpartition(":")[0]), _number(words[2].rpartition(":")[2], 1, 65535)
+    options = _options(words[3:])
+    if address is None or port is None or options is None:
+        return None
+    values = {option[0]: option[-1] for option in options}  # of a repeated option the last one counts
+    weight = _number(values.get("weight", "1"), 0, WEIGHT_MAX)
+    check_address, check_port = _address(values.get("addr", "")), _number(values.get("port", ""), 1, 65535)
+    if (
+        weight is None
+        or (check_address is None) != ("addr" not in values)
+        or (check_port is None) != ("port" not in values)
+    ):
+        return None
+    return Server(
+        name=words[1],
+        address=address,
+        port=port,
+        weight=weight,
+        is_disabled="disabled" in values,
+        check_address=check_address,
+        check_port=check_port,
+        options=tuple(word for option in options if option[0] not in _CHANGEABLE for word in option),
+    )
+
+
+def _options(words: Words) -> tuple[Words, ...] | None:
+    """Return each option with its value, None when one is unknown or its value is missing."""
+    found: list[Words] = []
+    rest = iter(words)
+    for word in rest:
+        if word in _FLAGS:
+            found.append((word,))
+            continue
+        value = next(rest, None)
+        if word not in _WITH_VALUE or value is None:
+            return None
+        found.append((word, value))
+    return tuple(found)
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+
+
+def _number(text: str, lowest: int, highest: int) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and lowest <= int(text) <= highest else None

@@ -1,0 +1,221 @@
+"""Listener counters from absolute to delta, exact over HAProxy's reloads and restarts. Never reads a clock or a file.
+
+Decision: each listener's record keeps, beside the contract's four numbers (the current worker's absolute values), which
+worker they belong to and the values of older workers that still serve connections. So a reload is told from a restart
+by the worker's identity and not by a falling number, which a busy listener has passed again within one interval.
+It costs one more key in the contract's file, `workers`; readers of the four keys do not see it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from amphora_agent.core.process_id import UNKNOWN, Worker
+
+KEYS = ("bin", "bout", "ereq", "stot")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Absolute or delta counters of one listener: bytes from and to clients, request errors, connections."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+    request_errors: int = 0
+    connections: int = 0
+
+    def plus(self, other: Totals) -> Totals:
+        """Return the sum, field by field."""
+        return Totals(
+            bytes_in=self.bytes_in + other.bytes_in,
+            bytes_out=self.bytes_out + other.bytes_out,
+            request_errors=self.request_errors + other.request_errors,
+            connections=self.connections + other.connections,
+        )
+
+    def at_least(self, other: Totals) -> Totals:
+        """Return the larger number, field by field."""
+        return Totals(
+            bytes_in=max(self.bytes_in, other.bytes_in),
+            bytes_out=max(self.bytes_out, other.bytes_out),
+            request_errors=max(self.request_errors, other.request_errors),
+            connections=max(self.connections, other.connections),
+        )
+
+    def since(self, last: Totals) -> Totals:
+        """Return the growth from `last` to this; a counter that fell was reset, so all of it is growth."""
+        return Totals(
+            bytes_in=_growth(last.bytes_in, self.bytes_in),
+            bytes_out=_growth(last.bytes_out, self.bytes_out),
+            request_errors=_growth(last.request_errors, self.request_errors),
+            connections=_growth(last.connections, self.connections),
+        )
+
+
+def _growth(last: int, now: int) -> int:
+    return now - last if now >= last else now
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one worker says of one listener.
+
+    `totals` is None when the worker lives but did not answer. `is_farewell`: said before a reload by a worker that
+    is gone now, and may have counted on and been heard since.
+    """
+
+    worker: Worker
+    totals: Totals | None
+    current: int = 0
+    is_farewell: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Last values of one listener: of its current worker, and of older workers still alive."""
+
+    totals: Totals
+    worker: Worker = UNKNOWN
+    old: Mapping[Worker, Totals] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The last values of every listener.
+
+    Attributes:
+        listeners: listener id -> record.
+        baseline: after the loss of the records, workers started before this tick are counted from their first
+            answer on, since what they had counted may have been reported; 0 otherwise.
+    """
+
+    listeners: Mapping[str, Record] = field(default_factory=dict)
+    baseline: int = 0
+
+
+def advance(record: Record | None, samples: tuple[Sample, ...], baseline: int = 0) -> tuple[Totals, Record | None]:
+    """Return how much the listener counted since `record`, and its new record.
+
+    Args:
+        record: None at the first sight of the listener.
+        samples: of all living workers, the current one first; empty (nobody answered) changes nothing.
+        baseline: see Counters.
+    """
+    if not samples:
+        return Totals(), record
+    if record is not None and _is_the_same(record, samples[0]):
+        samples = (replace(samples[0], worker=record.worker), *(Sample(worker, None) for worker in record.old))
+    delta = Totals()
+    values: dict[Worker, Totals] = {}
+    for position, sample in enumerate(samples):
+        last = _last(record, sample.worker, is_current=position == 0)
+        if sample.totals is None:
+            if last is not None:
+                values[sample.worker] = last
+            continue
+        totals = sample.totals.at_least(last) if sample.is_farewell and last is not None else sample.totals
+        values[sample.worker] = totals
+        if last is not None:
+            delta = delta.plus(totals.since(last))
+        elif not _is_counted_already(record, sample.worker, baseline, is_current=position == 0):
+            delta = delta.plus(totals)
+    current = samples[0].worker
+    if current not in values:
+        return delta, record
+    return delta, Record(values.pop(current), current, values)
+
+
+def _is_the_same(record: Record, sample: Sample) -> bool:
+    """Tell whether an unknown worker is taken for the one on record: none of its counters fell.
+
+    While a master reloads it names no worker, and the stats socket is still the old worker's.
+    """
+    if sample.worker != UNKNOWN or sample.totals is None:
+        return False
+    return all(now >= last for last, now in zip(_numbers(record.totals), _numbers(sample.totals), strict=True))
+
+
+def _last(record: Record | None, worker: Worker, *, is_current: bool) -> Totals | None:
+    if record is None:
+        return None
+    if worker == record.worker:
+        return record.totals
+    if worker in record.old:
+        return record.old[worker]
+    is_unclear = UNKNOWN in (worker, record.worker)
+    return record.totals if is_current and is_unclear else None
+
+
+def _is_counted_already(record: Record | None, worker: Worker, baseline: int, *, is_current: bool) -> bool:
+    if record is None:
+        return worker.started < baseline
+    return record.worker == UNKNOWN and not is_current
+
+
+def parse_counters(data: bytes) -> tuple[Counters, bool]:
+    """Return the counters a file holds, and whether all of it was sound; unsound records are left out."""
+    try:
+        document: object = json.loads(data)
+    except (ValueError, RecursionError):
+        return Counters(), False
+    if not isinstance(document, dict):
+        return Counters(), False
+    records = {str(name): _parse_record(value) for name, value in document.items()}
+    sound = {name: record for name, record in records.items() if record is not None}
+    return Counters(sound), len(sound) == len(records)
+
+
+def _parse_record(value: object) -> Record | None:
+    if not isinstance(value, dict):
+        return None
+    totals = _parse_totals([value.get(key) for key in KEYS])
+    workers = value.get("workers", [])
+    if totals is None or not isinstance(workers, list):
+        return None
+    parsed = [_parse_worker(worker) for worker in workers]
+    known = [pair for pair in parsed if pair is not None]
+    if not known or len(known) != len(parsed):
+        return Record(totals)
+    return Record(totals, known[0][0], dict(known[1:]))
+
+
+def _parse_worker(value: object) -> tuple[Worker, Totals] | None:
+    if not isinstance(value, list) or len(value) != 2 + len(KEYS):
+        return None
+    totals = _parse_totals(value[2:])
+    if totals is None or not all(_is_count(part) for part in value[:2]):
+        return None
+    return Worker(int(value[0]), int(value[1])), totals
+
+
+def _parse_totals(values: Iterable[object]) -> Totals | None:
+    numbers = [value for value in values if isinstance(value, int) and _is_count(value)]
+    if len(numbers) != len(KEYS):
+        return None
+    return Totals(bytes_in=numbers[0], bytes_out=numbers[1], request_errors=numbers[2], connections=numbers[3])
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def render_counters(counters: Counters) -> bytes:
+    """Return the file's content: listener id -> the contract's four numbers, and `workers`.
+
+    `workers` lists `[pid, start, bin, bout, ereq, stot]`, the current one first; absent while it is unknown.
+    """
+    return json.dumps({name: _render_record(record) for name, record in counters.listeners.items()}).encode()
+
+
+def _render_record(record: Record) -> dict[str, object]:
+    rendered: dict[str, object] = dict(zip(KEYS, _numbers(record.totals), strict=True))
+    if record.worker != UNKNOWN:
+        workers = {record.worker: record.totals, **record.old}
+        rendered["workers"] = [[worker.pid, worker.started, *_numbers(values)] for worker, values in workers.items()]
+    return rendered
+
+
+def _numbers(totals: Totals) -> tuple[int, int, int, int]:
+    return totals.bytes_in, totals.bytes_out, totals.request_errors, totals.connections

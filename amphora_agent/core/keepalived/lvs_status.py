@@ -1,0 +1,131 @@
+"""What a heartbeat says of one LVS listener, from its configuration and the kernel's table. Reads nothing itself.
+
+Decision: each address of a listener is counted as a worker of its own, named by a checksum of its key. An address that
+is missing for a moment (a restart of keepalived) keeps its last value instead of pulling the sum down, which would
+look like a reset and count everything twice.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Iterator
+
+from amphora_agent.core.heartbeat.counters import Sample, Totals
+from amphora_agent.core.heartbeat.document import Listener, Part, Pool
+from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, Service, ServiceKey, Table
+from amphora_agent.core.keepalived.lvs_config import LvsConfig, VirtualServer
+from amphora_agent.core.process_id import Worker
+
+OPEN = "OPEN"
+UP, DOWN = "UP", "DOWN"
+DRAIN, MAINT, NO_CHECK, RESTARTING = "DRAIN", "MAINT", "no check", "RESTARTING"
+
+PENDING = b"pending"
+# The controller asks for the reload right after the upload; one that has not by then never will.
+LONGEST_PENDING = 120.0
+SETTLING_ALLOWANCE = 3.0
+LONGEST_INTERVAL = 60
+
+
+def report(listener_id: str, config: LvsConfig, table: Table | None, *, is_settling: bool) -> Part:
+    """Return what one listener whose keepalived runs contributes.
+
+    Args:
+        listener_id: as its file is named.
+        config: what the file says.
+        table: of the namespace; None when the kernel could not be asked: members keep their status then.
+        is_settling: whether a change is so fresh that a member missing in the kernel may be on its way in.
+    """
+    if not config.is_listener_enabled:
+        return Part()
+    listener = Listener(OPEN, _samples(config.services, table or {}))
+    pools: dict[str, Pool] = {}
+    if config.has_group and config.is_pool_enabled and config.pool_id is not None:
+        pools[config.pool_id] = _pool(config, table, RESTARTING if is_settling else DOWN)
+    return Part({listener_id: listener}, pools)
+
+
+def _samples(keys: Iterable[ServiceKey], table: Table) -> tuple[Sample, ...]:
+    """Return one sample per service, those that the kernel has first."""
+    samples = [_sample(key, table.get(key)) for key in keys]
+    if all(sample.totals is None for sample in samples):
+        return ()
+    return tuple(sorted(samples, key=lambda sample: sample.totals is None))
+
+
+def _sample(key: ServiceKey, service: Service | None) -> Sample:
+    name = f"{key.protocol:d} {key.endpoint.address} {key.endpoint.port}"
+    worker = Worker(zlib.crc32(name.encode()) or 1, 0)
+    if service is None:
+        return Sample(worker, None)
+    totals = Totals(bytes_in=service.bytes_in, bytes_out=service.bytes_out, connections=service.connections)
+    active = sum(destination.active_connections for destination in service.destinations.values())
+    return Sample(worker, totals, active)
+
+
+def _pool(config: LvsConfig, table: Table | None, missing: str) -> Pool:
+    """Return the pool; `missing` is the status of a member that should be in the kernel and is not."""
+    disabled = dict.fromkeys(config.disabled_members, MAINT)
+    if table is None:
+        return Pool(UP, {member.id: RESTARTING for member in config.members} | disabled)
+    present = dict(_present(config.virtual_servers, table))
+    members: dict[str, str] = {}
+    for member in config.members:
+        destination = None if member.endpoint is None else present.get(member.endpoint)
+        if destination is not None:
+            members[member.id] = _status(destination, has_monitor=config.has_monitor)
+        else:
+            members[member.id] = missing if present or config.has_monitor else NO_CHECK
+    is_down = config.has_monitor and not present
+    return Pool(DOWN if is_down else UP, members | disabled)
+
+
+def _status(destination: Destination, *, has_monitor: bool) -> str:
+    if destination.weight == 0:
+        return DRAIN
+    return UP if has_monitor else NO_CHECK
+
+
+def _present(virtual_servers: Iterable[VirtualServer], table: Table) -> Iterator[tuple[Endpoint, Destination]]:
+    """Yield the real servers the kernel has, of all addresses of the listener."""
+    for virtual in virtual_servers:
+        for key in virtual.services:
+            service = table.get(key)
+            if service is not None:
+                yield from service.destinations.items()
+
+
+def pending(now: float) -> bytes:
+    """Return the record of a change that is stored and not applied yet, from `now` on (seconds since boot)."""
+    return b"%s %.3f" % (PENDING, now)
+
+
+def is_pending(changed: bytes | None) -> bool:
+    """Tell whether the record says that a change is not applied yet; releases before wrote no time."""
+    return changed is not None and changed.startswith(PENDING)
+
+
+def is_settling(changed: bytes | None, process_started: float, now: float, check_interval: int) -> bool:
+    """Tell whether members missing in the kernel may be on their way in: until every check had its first say.
+
+    Args:
+        changed: the agent's record of its last change: when it was applied, or `pending` of when it was stored until
+            then; None without one.
+        process_started: when keepalived started.
+        now: all three in seconds since boot, which no set clock can move.
+        check_interval: seconds between checks of a member.
+    """
+    stored = _seconds((changed or b"").removeprefix(PENDING)) if is_pending(changed) else -math.inf
+    # A keepalived that started later has read what was stored.
+    if process_started < stored and 0 <= now - stored < LONGEST_PENDING:
+        return True
+    window = min(check_interval, LONGEST_INTERVAL) + SETTLING_ALLOWANCE
+    return any(0 <= now - event < window for event in (process_started, _seconds(changed)))
+
+
+def _seconds(changed: bytes | None) -> float:
+    try:
+        return float(changed or b"-inf")
+    except ValueError:
+        return -math.inf

@@ -1,0 +1,29 @@
+"""What we need to know of the controller's VRRP configuration: the VIPs. Total: never fails, never edits.
+
+Source: keepalived.conf(5), "VRRP instance(s)".
+"""
+
+from __future__ import annotations
+
+from amphora_agent.core.keepalived.ipvs import Address, parse_address
+
+_BLOCKS = frozenset({"virtual_ipaddress", "virtual_ipaddress_excluded"})
+
+
+def vips(text: str) -> frozenset[Address]:
+    """Return every address keepalived would add as a VIP; prefix lengths and options are left out."""
+    found: set[Address] = set()
+    is_inside = False
+    for line in text.splitlines():
+        words = line.split("#")[0].split("!")[0].split()
+        if not words:
+            continue
+        if words[0] in _BLOCKS:
+            is_inside = True
+        elif words[0] == "}":
+            is_inside = False
+        elif is_inside:
+            address = parse_address(words[0].partition("/")[0])
+            if address is not None:
+                found.add(address)
+    return frozenset(found)

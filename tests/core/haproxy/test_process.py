@@ -1,0 +1,105 @@
+"""How HAProxy is started, and what its master says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amphora_agent.core.haproxy import process as haproxy_process
+from amphora_agent.core.haproxy.process import WorkerProcess, parse_processes
+from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.paths import paths_of
+from amphora_agent.core.settings import Settings
+
+LB = LoadBalancerId("lb-1")
+PATHS = paths_of(Settings())
+FILES = (Path("/a.cfg"), Path("/b.cfg"))
+
+AFTER_A_GOOD_RELOAD = """#<PID>          <type>          <reloads>       <uptime>        <version>
+6225            master          2 [failed: 0]   0d00h01m03s     2.6.12-1+deb12u4
+# workers
+6240            worker          0               0d00h00m03s     2.6.12-1+deb12u4
+# old workers
+6228            worker          2               1d02h03m04s     2.6.12-1+deb12u4
+# programs
+
+"""
+AFTER_A_FAILED_RELOAD = """#<PID>          <type>          <reloads>       <uptime>        <version>
+6225            master          2 [failed: 1]   0d00h00m03s     2.6.12-1+deb12u4
+# workers
+6240            worker          1               0d00h00m03s     2.6.12-1+deb12u4
+# programs
+"""
+
+
+def test_a_good_reload() -> None:
+    processes = parse_processes(AFTER_A_GOOD_RELOAD)
+    assert processes is not None
+    assert (processes.master_pid, processes.reloads, processes.failed) == (6225, 2, 0)
+    assert processes.workers == (WorkerProcess(pid=6240, reloads=0, uptime=3),)
+    assert processes.old_workers == (WorkerProcess(pid=6228, reloads=2, uptime=93784),)
+
+
+def test_a_failed_reload() -> None:
+    processes = parse_processes(AFTER_A_FAILED_RELOAD)
+    assert processes is not None
+    assert processes.failed == 1
+    assert [worker.reloads for worker in processes.workers] == [1]
+
+
+@given(st.text())
+def test_any_other_answer_is_none_or_a_view(text: str) -> None:
+    processes = parse_processes(text)
+    assert processes is None or processes.master_pid >= 0
+
+
+def test_the_command_that_runs_is_the_command_that_was_checked() -> None:
+    unit = haproxy_process.haproxy_unit(PATHS, LB, "/usr/sbin/haproxy", FILES, "peer")
+    check = haproxy_process.check_argv("/usr/sbin/haproxy", FILES, "peer")
+    assert check == ("/usr/sbin/haproxy", "-c", "-L", "peer", "-f", "/a.cfg", "-f", "/b.cfg")
+    assert unit.argv[:6] == ("/usr/sbin/haproxy", "-Ws", "-f", "/a.cfg", "-f", "/b.cfg")
+    assert unit.argv[-2:] == ("-L", "peer")
+    assert unit.name == "amphora-haproxy@lb-1.service"
+
+
+def test_the_environment_of_the_template_unit() -> None:
+    text = haproxy_process.environment(PATHS, LB, "/usr/sbin/haproxy", FILES, "peer")
+    assert text == (
+        "HAPROXY=/usr/sbin/haproxy\n"
+        "OPTIONS=-f /a.cfg -f /b.cfg -p /var/lib/octavia/lb-1/lb-1.pid"
+        " -S /var/lib/octavia/agent/lb-1/master.sock,mode,600\n"
+        "PEER=peer\n"
+    )
+    assert haproxy_process.environment_peer(text) == "peer"
+    assert haproxy_process.environment_peer("PEERS=x\n") is None
+
+
+def test_our_own_file_names_the_group_only_where_the_image_does_not() -> None:
+    with_group = haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, 6), group="nogroup")
+    assert with_group.splitlines()[:2] == ["global", "    group nogroup"]
+    assert "group" not in haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, 6), group=None)
+    assert "    hard-stop-after 14400s" in with_group
+
+
+def test_our_own_file_has_no_directive_of_a_later_haproxy() -> None:
+    texts = {v: haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, v), group=None) for v in (4, 6)}
+    assert "httpclient" not in texts[4]
+    assert "    httpclient.ssl.verify none\n" in texts[6]
+
+
+def test_last_words_are_those_since_the_last_reading() -> None:
+    log = "\n".join(
+        (
+            "[NOTICE] (1) : haproxy version is 2.6",
+            "[NOTICE] (1) : path to executable is /usr/sbin/haproxy",
+            "[ALERT] old",
+            "[NOTICE] (1) : haproxy version is 2.6",
+            "[NOTICE] (1) : path to executable is /usr/sbin/haproxy",
+            "[ALERT] cannot bind",
+        )
+    )
+    assert haproxy_process.last_words(log) == "[ALERT] cannot bind"
+    assert haproxy_process.last_words("no banner") == "no banner"
