@@ -15,11 +15,11 @@ from amphora_agent.api.server import Server
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings, SupervisorKind
 from amphora_agent.errors import AgentError
-from amphora_agent.host.children import DirectSupervisor
 from amphora_agent.host.companion import Companion
 from amphora_agent.host.settings_file import SettingsFile
-from amphora_agent.host.supervisor import Supervisor
-from amphora_agent.host.systemd import SystemdSupervisor, is_booted
+from amphora_agent.host.supervisor.direct import DirectSupervisor
+from amphora_agent.host.supervisor.protocol import Supervisor
+from amphora_agent.host.supervisor.systemd import SystemdSupervisor, is_booted
 from amphora_agent.operations.amphora import Amphora
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from amphora_agent.core.process_id import UNKNOWN, Worker
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.files import read_optional
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import is_program, process_start_time, read_pid
 
 LOG = logging.getLogger(__name__)

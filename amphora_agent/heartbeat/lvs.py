@@ -85,7 +85,7 @@ class LvsCollector:
 
     def _table(self) -> Table | None:
         # Imported once there is a UDP listener: most amphorae have none, and this process stays small.
-        from amphora_agent.host import ipvs  # noqa: PLC0415
+        from amphora_agent.host.keepalived import ipvs  # noqa: PLC0415
 
         try:
             table = ipvs.read(self._paths.netns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from amphora_agent.core.paths import Paths
 from amphora_agent.core.settings import Settings, Topology
 from amphora_agent.host.settings_file import SettingsFile
-from amphora_agent.host.supervisor import Supervisor
+from amphora_agent.host.supervisor.protocol import Supervisor
 from amphora_agent.operations.change_record import ChangeRecord
 
 

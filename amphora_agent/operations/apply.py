@@ -28,7 +28,7 @@ from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.process_id import Worker
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations.amphora import Amphora
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import HostFailure, NotFound
-from amphora_agent.host import files, haproxy_binary, machine, netlink, packages
+from amphora_agent.host import files, machine, packages
+from amphora_agent.host.haproxy import binary as haproxy_binary
+from amphora_agent.host.network import netlink
 from amphora_agent.operations import inventory, loadbalancers, lvs_listeners
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.change_record import Outcome

@@ -20,8 +20,9 @@ from amphora_agent.core.network.nft_rules import (
 )
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import AgentError, HostFailure, InvalidRequest, NotFound
-from amphora_agent.host import advertise as wire
-from amphora_agent.host import files, netlink, netns, nft
+from amphora_agent.host import files
+from amphora_agent.host.network import advertise as wire
+from amphora_agent.host.network import netlink, netns, nft
 from amphora_agent.operations import nics
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.reconcile import (

@@ -34,7 +34,11 @@ from amphora_agent.core.process_id import Worker
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound, reported_as
-from amphora_agent.host import commands, files, haproxy_binary, haproxy_master, haproxy_socket, machine, netns
+from amphora_agent.host import commands, files, machine
+from amphora_agent.host.haproxy import binary as haproxy_binary
+from amphora_agent.host.haproxy import master as haproxy_master
+from amphora_agent.host.haproxy import socket as haproxy_socket
+from amphora_agent.host.network import netns
 from amphora_agent.operations import apply, certificates, interfaces, inventory, stored_files, vrrp
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora

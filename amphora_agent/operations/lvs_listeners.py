@@ -26,7 +26,10 @@ from amphora_agent.core.network.sysctls import REQUIRED_SYSCTLS
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, NotFound, reported_as
-from amphora_agent.host import files, ipvs, keepalived_binary, netns
+from amphora_agent.host import files
+from amphora_agent.host.keepalived import binary as keepalived_binary
+from amphora_agent.host.keepalived import ipvs
+from amphora_agent.host.network import netns
 from amphora_agent.host.procfs import process_start_time, read_pid, running_pid
 from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations import interfaces, vrrp

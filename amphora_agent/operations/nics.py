@@ -15,7 +15,8 @@ from amphora_agent.core.network.nft_rules import Masquerade, MasqueradeAction, r
 from amphora_agent.core.network.nic_list import PluggedNic, parse_plugged, render_plugged, with_nic
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import AgentError, HostFailure
-from amphora_agent.host import files, netlink, netns, nft, uptime
+from amphora_agent.host import files, uptime
+from amphora_agent.host.network import netlink, netns, nft
 from amphora_agent.operations.reconcile import FILE_MODE, dhcp_client
 
 LOG = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ from amphora_agent.core.network.desired import (
 from amphora_agent.core.network.model import VIP_INTERFACE, Interface, InterfaceType, Link, link_of_mac
 from amphora_agent.core.network.nic_list import PluggedNic, name_of
 from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound, reported_as
-from amphora_agent.host import files, netlink, netns, pci
+from amphora_agent.host import files
+from amphora_agent.host.network import netlink, netns, pci
 from amphora_agent.operations import nics
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.interfaces import advertise

@@ -41,7 +41,8 @@ from amphora_agent.core.network.model import (
 from amphora_agent.core.network.nft_rules import render_filter, split_scripts
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import AgentError, HostFailure, InvalidRequest
-from amphora_agent.host import commands, dhcp, files, locks, netlink, netns, nft
+from amphora_agent.host import commands, files, locks
+from amphora_agent.host.network import dhcp, netlink, netns, nft
 
 LOG = logging.getLogger(__name__)
 

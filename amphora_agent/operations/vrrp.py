@@ -24,7 +24,8 @@ from amphora_agent.core.network.model import RemoveAddress
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, reported_as
-from amphora_agent.host import files, netlink, netns
+from amphora_agent.host import files
+from amphora_agent.host.network import netlink, netns
 from amphora_agent.host.procfs import is_program, process_start_time, read_pid, running_pid
 from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations.actions import Action

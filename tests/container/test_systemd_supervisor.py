@@ -16,7 +16,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import systemd
+from amphora_agent.host.supervisor import systemd
 unit = Unit(name={unit!r}, argv=(), netns=Path("/run/netns/amphora-haproxy"), log=Path("/dev/null"),
             reload_signal=signal.SIGUSR2)
 class Supervisor(systemd.SystemdSupervisor):

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from amphora_agent.core.keepalived.ipvs import Endpoint, Protocol, ServiceKey
 from amphora_agent.core.keepalived.lvs_change import AddDestination, RemoveDestination, RemoveService
-from amphora_agent.host import ipvs
+from amphora_agent.host.keepalived import ipvs
 
 path = Path("/run/netns/ipvs")
 service = ServiceKey(Protocol.UDP, Endpoint(ip_address("192.0.2.1"), 53))

@@ -14,7 +14,7 @@ import logging, os, resource, sys, threading, time
 from pathlib import Path
 import pyroute2
 from amphora_agent.core.paths import paths_of
-from amphora_agent.host.children import DirectSupervisor
+from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.operations import interfaces, startup
 from amphora_agent.operations.amphora import Amphora

@@ -15,8 +15,8 @@ import pytest
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.keepalived.mastership import Memory
 from amphora_agent.core.paths import paths_of
-from amphora_agent.host.children import DirectSupervisor
 from amphora_agent.host.settings_file import SettingsFile
+from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.mastership import look
 from testbed.amphora import LB_ID

@@ -24,7 +24,7 @@ from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import Paths, paths_of
 from amphora_agent.core.settings import Settings
 from amphora_agent.errors import HostFailure
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import process_start_time
 from testbed.heartbeat_receiver import HeartbeatReceiver
 

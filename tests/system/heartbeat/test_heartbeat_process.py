@@ -23,7 +23,7 @@ from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.heartbeat.haproxy import HaproxyCollector
 from amphora_agent.heartbeat.notices import Notices
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 from testbed.heartbeat_receiver import HeartbeatReceiver
 from tests.system.heartbeat.rig import AMPHORA_ID, LB_ID, Rig, end, free_port, open_receiver, port_of, until
 

@@ -19,9 +19,9 @@ from flask.testing import FlaskClient
 from amphora_agent.api.app import create_app
 from amphora_agent.core.paths import NETNS_DIR, Paths, paths_of
 from amphora_agent.core.settings import Topology
-from amphora_agent.host import netns
-from amphora_agent.host.children import DirectSupervisor
+from amphora_agent.host.network import netns
 from amphora_agent.host.settings_file import SettingsFile
+from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.operations.amphora import Amphora
 
 CLONE_NEWNET = 0x40000000

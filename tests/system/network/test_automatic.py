@@ -16,7 +16,7 @@ import pytest
 from amphora_agent.core.network.model import StaticAddress
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
-from amphora_agent.host import netns
+from amphora_agent.host.network import netns
 from amphora_agent.operations import interfaces, reconcile
 from amphora_agent.operations.reconcile import dhcp_client
 from testbed.waiting import wait_for

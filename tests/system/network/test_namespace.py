@@ -17,7 +17,7 @@ import pytest
 from amphora_agent.core.network.model import Link
 from amphora_agent.core.network.sysctls import REQUIRED_SYSCTLS
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import netlink, netns
+from amphora_agent.host.network import netlink, netns
 from amphora_agent.operations import interfaces
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
@@ -39,7 +39,7 @@ def test_a_new_namespace_has_its_settings_and_a_loopback(machine: Machine) -> No
 MAKE_AND_READ = """
 import sys
 from pathlib import Path
-from amphora_agent.host import netns
+from amphora_agent.host.network import netns
 path = Path(sys.argv[1])
 netns.ensure(path)
 names = ("net/ipv4/tcp_fin_timeout", "net/ipv4/tcp_synack_retries", "net/ipv4/ip_forward")

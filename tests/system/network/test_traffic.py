@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from amphora_agent.host import netns
+from amphora_agent.host.network import netns
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
 from tests.system.network.test_replug import fixed

@@ -23,7 +23,7 @@ from typing import Self
 from amphora_agent.core.haproxy.version import Version, parse_version
 from amphora_agent.core.process_id import Worker
 from amphora_agent.errors import HostFailure
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import process_start_time
 from testbed.namespaces import Namespace
 

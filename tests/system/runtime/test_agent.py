@@ -26,7 +26,7 @@ import pytest
 from amphora_agent.core.haproxy.config import Config, Section, parse, render
 from amphora_agent.core.haproxy.server_line import parse_server
 from amphora_agent.core.haproxy.servers_state import parse_servers_state
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 from testbed.amphora import LB_ID, RunningAmphora
 from testbed.namespaces import Namespace
 from testbed.scenario import VIP, Scenario, scenario

@@ -16,7 +16,7 @@ from amphora_agent.core.haproxy.change import Ability, Applied, Runtime, Stored,
 from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.errors import HostFailure
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 from amphora_agent.operations import apply
 from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import mint

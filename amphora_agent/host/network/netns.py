@@ -20,7 +20,8 @@ from typing import TypeVar
 
 from amphora_agent.core.network.sysctls import CONNTRACK_SIZES, NAMESPACE_SYSCTLS, REQUIRED_SYSCTLS, parse_drop_in
 from amphora_agent.errors import AgentError, HostFailure
-from amphora_agent.host import commands, systemd
+from amphora_agent.host import commands
+from amphora_agent.host.supervisor import systemd
 
 LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from pathlib import Path
 from amphora_agent.core.haproxy.process import Processes, parse_processes
 from amphora_agent.core.process_id import Worker
 from amphora_agent.errors import HostFailure
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import process_start_time
 
 QUERY_TIMEOUT = 2.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from amphora_agent.host.netlink import wait_for_events
+from amphora_agent.host.network.netlink import wait_for_events
 
 # select(2) takes none above 1023.
 HIGH = 1100

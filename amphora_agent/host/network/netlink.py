@@ -45,7 +45,7 @@ from amphora_agent.core.network.model import (
     Subnet,
 )
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import netns
+from amphora_agent.host.network import netns
 
 LOG = logging.getLogger(__name__)
 

@@ -13,7 +13,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import commands, files, netns, systemd
+from amphora_agent.host import commands, files
+from amphora_agent.host.network import netns
+from amphora_agent.host.supervisor import systemd
 
 LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.errors import HostFailure, InvalidRequest
-from amphora_agent.host.haproxy_socket import query
+from amphora_agent.host.haproxy.socket import query
 
 Serve = Callable[[socket.socket], None]
 

@@ -22,7 +22,7 @@ from amphora_agent.core.keepalived.lvs_change import (
     Step,
 )
 from amphora_agent.errors import HostFailure, InvalidRequest
-from amphora_agent.host import netns
+from amphora_agent.host.network import netns
 
 _NETLINK_GENERIC = 16
 _TIMEOUT = 2.0

@@ -16,7 +16,7 @@ import pytest
 
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
-from amphora_agent.host.children import DirectSupervisor
+from amphora_agent.host.supervisor.direct import DirectSupervisor
 from testbed.waiting import wait_for
 
 OWN_NETNS = Path("/proc/self/ns/net")
@@ -137,7 +137,7 @@ def test_units_outlive_their_supervisor_and_are_adopted(unit: Unit, tmp_path: Pa
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from amphora_agent.core.units import Unit\n"
-        "from amphora_agent.host.children import DirectSupervisor\n"
+        "from amphora_agent.host.supervisor.direct import DirectSupervisor\n"
         "place = Path(sys.argv[1])\n"
         "unit = Unit(name='test@1.service', argv=tuple(sys.stdin.read().split()),"
         " netns=Path('/proc/self/ns/net'), log=place / 'log')\n"

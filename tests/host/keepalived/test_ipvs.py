@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import ipvs
+from amphora_agent.host.keepalived import ipvs
 from testbed.namespaces import Namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
