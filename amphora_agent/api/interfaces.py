@@ -6,8 +6,8 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from amphora_agent.api import schema
-from amphora_agent.operations import interfaces
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.network import interfaces
 
 
 def get_interface(amphora: Amphora, ip: str) -> ResponseReturnValue:

@@ -11,9 +11,10 @@ from flask.typing import ResponseReturnValue
 from amphora_agent.api.identity import amphora_id, loadbalancer_id
 from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
-from amphora_agent.operations import loadbalancers, lvs_listeners
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.haproxy import loadbalancers
+from amphora_agent.operations.keepalived import lvs_listeners
 
 # The contract's own spelling.
 _DONE = {Action.STOP: "stoped", Action.RELOAD: "reloaded"}

@@ -8,8 +8,8 @@ from flask.typing import ResponseReturnValue
 from amphora_agent.api.identity import amphora_id, listener_id
 from amphora_agent.api.loadbalancers import md5
 from amphora_agent.core.ids import ListenerId
-from amphora_agent.operations import lvs_listeners
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.keepalived import lvs_listeners
 
 
 def put_udp_listener(amphora: Amphora, amphora_name: str, listener_name: str) -> ResponseReturnValue:

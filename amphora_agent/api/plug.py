@@ -8,8 +8,8 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from amphora_agent.api import schema
-from amphora_agent.operations import plug
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.network import plug
 
 _SUBNET = "Invalid subnet information"
 _PORT = "Invalid port information"

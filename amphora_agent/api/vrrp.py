@@ -9,9 +9,9 @@ from flask.typing import ResponseReturnValue
 
 from amphora_agent.api.loadbalancers import md5
 from amphora_agent.errors import InvalidRequest
-from amphora_agent.operations import vrrp
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.keepalived import vrrp
 
 # The contract's own spelling.
 _DONE = {Action.START: "started", Action.STOP: "stoped", Action.RELOAD: "reloaded"}

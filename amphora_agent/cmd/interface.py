@@ -15,7 +15,7 @@ from amphora_agent.core.paths import Paths, paths_of
 from amphora_agent.core.settings import Settings, parse_settings
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
-from amphora_agent.operations import interfaces
+from amphora_agent.operations.network import interfaces
 
 DEFAULT_CONFIG = Path("/etc/octavia/amphora-agent.conf")
 EXIT_USAGE, EXIT_FAILURE = 1, 2

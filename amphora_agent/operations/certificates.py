@@ -16,8 +16,8 @@ from pathlib import Path
 from amphora_agent.core.ids import LoadBalancerId, PemName, is_pem_name
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import files
-from amphora_agent.operations import stored_files
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.haproxy import stored_files
 
 LOG = logging.getLogger(__name__)
 

@@ -12,9 +12,11 @@ from amphora_agent.errors import HostFailure, NotFound
 from amphora_agent.host import files, machine, packages
 from amphora_agent.host.haproxy import binary as haproxy_binary
 from amphora_agent.host.network import netlink
-from amphora_agent.operations import inventory, loadbalancers, lvs_listeners
+from amphora_agent.operations import inventory
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.change_record import Outcome
+from amphora_agent.operations.haproxy import loadbalancers
+from amphora_agent.operations.keepalived import lvs_listeners
 
 LOG = logging.getLogger(__name__)
 

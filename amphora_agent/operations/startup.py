@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
-from amphora_agent.operations import apply, interfaces, lvs_listeners, mastership, vrrp
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.haproxy import runtime as apply
 from amphora_agent.operations.inventory import lvs_listener_ids
+from amphora_agent.operations.keepalived import lvs_listeners, mastership, vrrp
+from amphora_agent.operations.network import interfaces
 
 LOG = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.operations.vrrp import check_command
+from amphora_agent.operations.keepalived.vrrp import check_command
 
 BUDGET = 0.060
 

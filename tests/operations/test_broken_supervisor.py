@@ -13,9 +13,10 @@ from amphora_agent.core.paths import paths_of
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.settings_file import SettingsFile
-from amphora_agent.operations import info, loadbalancers
+from amphora_agent.operations import info
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.haproxy import loadbalancers
 from testbed.amphora import AMPHORA_ID, LB_ID
 
 pytestmark = pytest.mark.skipif(not Path("/usr/sbin/haproxy").exists(), reason="needs HAProxy")

@@ -16,7 +16,8 @@ import pyroute2
 from amphora_agent.core.paths import paths_of
 from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.host.settings_file import SettingsFile
-from amphora_agent.operations import interfaces, startup
+from amphora_agent.operations.network import interfaces
+from amphora_agent.operations import startup
 from amphora_agent.operations.amphora import Amphora
 
 settings_file = SettingsFile(Path(sys.argv[1]))

@@ -18,7 +18,7 @@ from amphora_agent.core.paths import paths_of
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.mastership import look
+from amphora_agent.operations.keepalived.mastership import look
 from testbed.amphora import LB_ID
 from testbed.namespaces import unique
 

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import pytest
 
 from amphora_agent.core.settings import Topology
-from amphora_agent.operations import interfaces
+from amphora_agent.operations.network import interfaces
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, MakeMachine, client
 from tests.system.network.neighbours import capture
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP

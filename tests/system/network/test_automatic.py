@@ -17,8 +17,8 @@ from amphora_agent.core.network.model import StaticAddress
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
 from amphora_agent.host.network import netns
-from amphora_agent.operations import interfaces, reconcile
-from amphora_agent.operations.reconcile import dhcp_client
+from amphora_agent.operations.network import interfaces, reconcile
+from amphora_agent.operations.network.reconcile import dhcp_client
 from testbed.waiting import wait_for
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client
 from tests.system.network.neighbours import advertise_prefix, dhcp_server

@@ -14,7 +14,7 @@ import pytest
 
 from amphora_agent.core.settings import Topology
 from amphora_agent.host.network import netns
-from amphora_agent.operations import interfaces
+from amphora_agent.operations.network import interfaces
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, MakeMachine, client
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from amphora_agent.host.network import netns
-from amphora_agent.operations import interfaces, nics
+from amphora_agent.operations.network import interfaces, nics
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client, run
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
 

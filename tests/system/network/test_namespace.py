@@ -18,7 +18,7 @@ from amphora_agent.core.network.model import Link
 from amphora_agent.core.network.sysctls import REQUIRED_SYSCTLS
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.network import netlink, netns
-from amphora_agent.operations import interfaces
+from amphora_agent.operations.network import interfaces
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
 

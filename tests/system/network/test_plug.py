@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from amphora_agent.core.settings import Topology
-from amphora_agent.operations import interfaces
+from amphora_agent.operations.network import interfaces
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, MakeMachine, client
 
 SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "requests"

@@ -39,7 +39,7 @@ from amphora_agent.core.settings import Topology
 from amphora_agent.errors import Conflict
 from amphora_agent.host import files
 from amphora_agent.host.network import dhcp, netlink, netns, nft
-from amphora_agent.operations import interfaces, nics, plug, reconcile
+from amphora_agent.operations.network import interfaces, nics, plug, reconcile
 from tests.system.network.conftest import CLONE_NEWNET, LIBC, MNT_DETACH, Machine, MakeMachine, run
 
 SEQUENCES = int(os.environ.get("AMPHORA_SEQUENCES", "200"))

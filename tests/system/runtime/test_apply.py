@@ -8,7 +8,7 @@ import pytest
 
 from amphora_agent.core.haproxy.change import Applied
 from amphora_agent.core.process_id import Worker
-from amphora_agent.operations.apply import (
+from amphora_agent.operations.haproxy.runtime import (
     CRASH_SECONDS,
     TICKS_PER_SECOND,
     UNSAFE_REMOVAL_SECONDS,

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from amphora_agent.core.haproxy.change import Ability, Applied, Nothing, Reload, Runtime, Start, Stored, decide
 from amphora_agent.core.haproxy.config import frontends, parse
 from amphora_agent.errors import HostFailure
-from amphora_agent.operations import apply
+from amphora_agent.operations.haproxy import runtime as apply
 from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import Minted, mint
 from tests.system.runtime.edits import SAMPLES, Edited

@@ -17,7 +17,7 @@ from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
-from amphora_agent.operations import apply
+from amphora_agent.operations.haproxy import runtime as apply
 from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import mint
 from tests.system.runtime.edits import Edited

@@ -20,9 +20,9 @@ from amphora_agent.core.settings import Topology
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
 from amphora_agent.host.procfs import is_program, read_pid
-from amphora_agent.operations import vrrp
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.inventory import loadbalancer_ids
+from amphora_agent.operations.keepalived import vrrp
 
 LOG = logging.getLogger(__name__)
 

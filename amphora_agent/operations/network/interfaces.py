@@ -23,9 +23,9 @@ from amphora_agent.errors import AgentError, HostFailure, InvalidRequest, NotFou
 from amphora_agent.host import files
 from amphora_agent.host.network import advertise as wire
 from amphora_agent.host.network import netlink, netns, nft
-from amphora_agent.operations import nics
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.reconcile import (
+from amphora_agent.operations.network import nics
+from amphora_agent.operations.network.reconcile import (
     FILTER_MODE,
     exclusively,
     load,

@@ -39,9 +39,13 @@ from amphora_agent.host.haproxy import binary as haproxy_binary
 from amphora_agent.host.haproxy import master as haproxy_master
 from amphora_agent.host.haproxy import socket as haproxy_socket
 from amphora_agent.host.network import netns
-from amphora_agent.operations import apply, certificates, interfaces, inventory, stored_files, vrrp
+from amphora_agent.operations import certificates, inventory
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.haproxy import runtime as apply
+from amphora_agent.operations.haproxy import stored_files
+from amphora_agent.operations.keepalived import vrrp
+from amphora_agent.operations.network import interfaces
 
 LOG = logging.getLogger(__name__)
 

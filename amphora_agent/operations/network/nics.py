@@ -17,7 +17,7 @@ from amphora_agent.core.paths import Paths
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files, uptime
 from amphora_agent.host.network import netlink, netns, nft
-from amphora_agent.operations.reconcile import FILE_MODE, dhcp_client
+from amphora_agent.operations.network.reconcile import FILE_MODE, dhcp_client
 
 LOG = logging.getLogger(__name__)
 

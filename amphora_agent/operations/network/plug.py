@@ -25,10 +25,18 @@ from amphora_agent.core.network.nic_list import PluggedNic, name_of
 from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound, reported_as
 from amphora_agent.host import files
 from amphora_agent.host.network import netlink, netns, pci
-from amphora_agent.operations import nics
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.interfaces import advertise
-from amphora_agent.operations.reconcile import FILE_MODE, dhcp_client, exclusively, load, load_all, reconcile, store
+from amphora_agent.operations.network import nics
+from amphora_agent.operations.network.interfaces import advertise
+from amphora_agent.operations.network.reconcile import (
+    FILE_MODE,
+    dhcp_client,
+    exclusively,
+    load,
+    load_all,
+    reconcile,
+    store,
+)
 
 LOG = logging.getLogger(__name__)
 

@@ -32,10 +32,11 @@ from amphora_agent.host.keepalived import ipvs
 from amphora_agent.host.network import netns
 from amphora_agent.host.procfs import process_start_time, read_pid, running_pid
 from amphora_agent.host.uptime import boot_seconds
-from amphora_agent.operations import interfaces, vrrp
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.inventory import lvs_listener_ids
+from amphora_agent.operations.keepalived import vrrp
+from amphora_agent.operations.network import interfaces
 
 LOG = logging.getLogger(__name__)
 
