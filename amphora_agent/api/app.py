@@ -12,9 +12,9 @@ from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from amphora_agent.api import certificates, configuration, info, interfaces, loadbalancers, lvs_listeners, plug, vrrp
-from amphora_agent.api.framing import MAX_BODY
-from amphora_agent.api.schema import MalformedBody
+from amphora_agent.api.http.framing import MAX_BODY
+from amphora_agent.api.v1 import certificates, configuration, info, interfaces, loadbalancers, lvs_listeners, plug, vrrp
+from amphora_agent.api.v1.schema import MalformedBody
 from amphora_agent.errors import AgentError, Conflict, HostFailure, InvalidRequest, NotFound
 from amphora_agent.operations.amphora import Amphora
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amphora_agent import log
-from amphora_agent.api.server import Server
+from amphora_agent.api.http.server import Server
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings, SupervisorKind
 from amphora_agent.errors import AgentError

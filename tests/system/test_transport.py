@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.api.framing import MAX_BODY
+from amphora_agent.api.http.framing import MAX_BODY
 from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, AMPHORA_ID, LB_ID, RunningAmphora, ask
 from testbed.pki import Pki, client_context
 from testbed.waiting import wait_for

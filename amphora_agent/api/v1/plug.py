@@ -7,7 +7,7 @@ from http import HTTPStatus
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from amphora_agent.api import schema
+from amphora_agent.api.v1 import schema
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.network import plug
 

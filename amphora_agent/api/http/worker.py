@@ -24,7 +24,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from amphora_agent.api.framing import Framing, Refused
+from amphora_agent.api.http.framing import Framing, Refused
 
 LOG = logging.getLogger(__name__)
 

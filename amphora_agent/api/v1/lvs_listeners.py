@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 
-from amphora_agent.api.identity import amphora_id, listener_id
-from amphora_agent.api.loadbalancers import md5
+from amphora_agent.api.v1.identity import amphora_id, listener_id
+from amphora_agent.api.v1.loadbalancers import md5
 from amphora_agent.core.ids import ListenerId
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.keepalived import lvs_listeners

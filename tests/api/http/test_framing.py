@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.api.framing import MAX_BODY, MAX_HEAD, Framing, Refused
+from amphora_agent.api.http.framing import MAX_BODY, MAX_HEAD, Framing, Refused
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 PUT = b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from amphora_agent.api import schema
+from amphora_agent.api.v1 import schema
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.network import interfaces
 

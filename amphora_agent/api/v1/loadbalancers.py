@@ -8,7 +8,7 @@ from http import HTTPStatus
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 
-from amphora_agent.api.identity import amphora_id, loadbalancer_id
+from amphora_agent.api.v1.identity import amphora_id, loadbalancer_id
 from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
 from amphora_agent.operations.actions import Action

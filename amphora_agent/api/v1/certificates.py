@@ -7,8 +7,8 @@ from http import HTTPStatus
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from amphora_agent.api.identity import loadbalancer_id, pem_name
-from amphora_agent.api.loadbalancers import md5
+from amphora_agent.api.v1.identity import loadbalancer_id, pem_name
+from amphora_agent.api.v1.loadbalancers import md5
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.errors import NotFound
 from amphora_agent.operations import certificates

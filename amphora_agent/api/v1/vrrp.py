@@ -7,7 +7,7 @@ from http import HTTPStatus
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from amphora_agent.api.loadbalancers import md5
+from amphora_agent.api.v1.loadbalancers import md5
 from amphora_agent.errors import InvalidRequest
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora

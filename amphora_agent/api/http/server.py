@@ -20,7 +20,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http.message import Request
 from gunicorn.http.wsgi import Response
 
-from amphora_agent.api.tls import ServerContext
+from amphora_agent.api.http.tls import ServerContext
 from amphora_agent.core.settings import Settings
 from amphora_agent.host.companion import Companion
 
@@ -119,7 +119,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "bind": f"{host}:{settings.bind_port}",
             "workers": 1,
             "threads": THREADS,
-            "worker_class": "amphora_agent.api.worker.RequestWorker",
+            "worker_class": "amphora_agent.api.http.worker.RequestWorker",
             "worker_connections": CONNECTIONS,
             "timeout": settings.agent_request_read_timeout,
             "graceful_timeout": GRACEFUL_TIMEOUT,
