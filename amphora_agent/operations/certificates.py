@@ -16,7 +16,7 @@ from pathlib import Path
 from amphora_agent.core.ids import LoadBalancerId, PemName, is_pem_name
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import files
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import stored_files
 
 LOG = logging.getLogger(__name__)
@@ -27,18 +27,17 @@ _KEYS_MOUNT_UNIT = "certs-ramfs.service"
 _UNIT_DIRECTORIES = (Path("/etc/systemd/system"), Path("/run/systemd/system"), Path("/usr/lib/systemd/system"))
 
 
-def store(amphora: Amphora, lb_id: LoadBalancerId, name: PemName, body: bytes) -> None:
+def store(change: Change, lb_id: LoadBalancerId, name: PemName, body: bytes) -> None:
     """Store one file of a load balancer, which need not exist yet; the bytes are not looked at.
 
     Raises:
         HostFailure: the disk refused, or the memory that the image has for keys is not mounted.
     """
-    with amphora.mutation:
-        _refuse_the_disk(amphora.paths.certs)
-        files.make_directory(amphora.paths.cert_dir(lb_id), DIRECTORY_MODE)
-        files.write_atomic(amphora.paths.cert(lb_id, name), body)
-        _write_condemned(amphora, lb_id, _condemned(amphora, lb_id) - {name})
-        LOG.info("stored a certificate file lb=%s file=%s bytes=%d", lb_id, name, len(body))
+    _refuse_the_disk(change.paths.certs)
+    files.make_directory(change.paths.cert_dir(lb_id), DIRECTORY_MODE)
+    files.write_atomic(change.paths.cert(lb_id, name), body)
+    _write_condemned(change, lb_id, _condemned(change, lb_id) - {name})
+    LOG.info("stored a certificate file lb=%s file=%s bytes=%d", lb_id, name, len(body))
 
 
 def _refuse_the_disk(directory: Path) -> None:
@@ -60,33 +59,32 @@ def read(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> bytes:
     return data
 
 
-def delete(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> None:
+def delete(change: Change, lb_id: LoadBalancerId, name: PemName) -> None:
     """Remove one file, if it is there; one that the stored configuration names goes when that does not name it."""
-    paths = amphora.paths
-    with amphora.mutation:
-        config = files.read_optional(paths.haproxy_config(lb_id)) or b""
-        if str(paths.cert(lb_id, name)) in stored_files.gather(config.decode("utf-8", "replace")).digests:
-            _write_condemned(amphora, lb_id, _condemned(amphora, lb_id) | {name})
-            LOG.info("condemned a certificate file that is in use lb=%s file=%s", lb_id, name)
-            return
-        files.remove(paths.cert(lb_id, name))
-        LOG.info("removed a certificate file lb=%s file=%s", lb_id, name)
+    paths = change.paths
+    config = files.read_optional(paths.haproxy_config(lb_id)) or b""
+    if str(paths.cert(lb_id, name)) in stored_files.gather(config.decode("utf-8", "replace")).digests:
+        _write_condemned(change, lb_id, _condemned(change, lb_id) | {name})
+        LOG.info("condemned a certificate file that is in use lb=%s file=%s", lb_id, name)
+        return
+    files.remove(paths.cert(lb_id, name))
+    LOG.info("removed a certificate file lb=%s file=%s", lb_id, name)
 
 
-def remove_condemned(amphora: Amphora, lb_id: LoadBalancerId, needed: Collection[str]) -> None:
+def remove_condemned(change: Change, lb_id: LoadBalancerId, needed: Collection[str]) -> None:
     """Remove what the controller deleted earlier and the configuration that runs now does not need any more.
 
     Args:
-        amphora: whose files.
+        change: whose files.
         lb_id: of which load balancer.
         needed: paths of files that must stay.
     """
-    condemned = _condemned(amphora, lb_id)
-    left = {name for name in condemned if str(amphora.paths.cert(lb_id, name)) in needed}
+    condemned = _condemned(change, lb_id)
+    left = {name for name in condemned if str(change.paths.cert(lb_id, name)) in needed}
     for name in sorted(condemned - left):
-        files.remove(amphora.paths.cert(lb_id, name))
+        files.remove(change.paths.cert(lb_id, name))
         LOG.info("removed a certificate file lb=%s file=%s", lb_id, name)
-    _write_condemned(amphora, lb_id, left)
+    _write_condemned(change, lb_id, left)
 
 
 def _condemned(amphora: Amphora, lb_id: LoadBalancerId) -> set[PemName]:
@@ -98,8 +96,8 @@ def _condemned(amphora: Amphora, lb_id: LoadBalancerId) -> set[PemName]:
     return {PemName(name) for name in names if isinstance(name, str) and is_pem_name(name)}
 
 
-def _write_condemned(amphora: Amphora, lb_id: LoadBalancerId, names: Collection[PemName]) -> None:
-    path = amphora.paths.condemned(lb_id)
+def _write_condemned(change: Change, lb_id: LoadBalancerId, names: Collection[PemName]) -> None:
+    path = change.paths.condemned(lb_id)
     if names:
         files.make_directory(path.parent, DIRECTORY_MODE)
         files.write_atomic(path, json.dumps(sorted(names)).encode())
@@ -107,16 +105,15 @@ def _write_condemned(amphora: Amphora, lb_id: LoadBalancerId, names: Collection[
         files.remove(path)
 
 
-def replace_own(amphora: Amphora, body: bytes) -> None:
+def replace_own(change: Change, body: bytes) -> None:
     """Replace the agent's own certificate and key; the next TLS connection is served with them.
 
     Raises:
         InvalidRequest: no certificate, no unencrypted private key, or the two do not belong together.
     """
     check_pair(body)
-    with amphora.mutation:
-        files.write_atomic(amphora.paths.agent_cert, body)
-        LOG.info("replaced the agent's certificate")
+    files.write_atomic(change.paths.agent_cert, body)
+    LOG.info("replaced the agent's certificate")
 
 
 def check_pair(pem: bytes) -> None:

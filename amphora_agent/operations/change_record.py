@@ -22,7 +22,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class ChangeRecord:
-    """Written under the mutation lock, read without it."""
+    """Written by changes, one at a time; read at any time."""
 
     counts: Counter[str] = field(default_factory=Counter)
     last: dict[LoadBalancerId, Outcome] = field(default_factory=dict)

@@ -7,12 +7,12 @@ import logging
 from amphora_agent.core.settings import parse_ini, parse_settings
 from amphora_agent.errors import AgentError, HostFailure, InvalidRequest
 from amphora_agent.host import files
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Change
 
 LOG = logging.getLogger(__name__)
 
 
-def replace(amphora: Amphora, body: bytes) -> None:
+def replace(change: Change, body: bytes) -> None:
     """Check the new configuration and write it over the file the agent was started with.
 
     Raises:
@@ -23,9 +23,8 @@ def replace(amphora: Amphora, body: bytes) -> None:
         parse_settings(text)
         if not parse_ini(text):
             raise InvalidRequest("cannot use the configuration", "it is empty")
-        with amphora.mutation:
-            files.write_atomic(amphora.settings_file.path, body)
-            amphora.settings_file.current()
+        files.write_atomic(change.settings_file.path, body)
+        change.settings_file.current()
     except UnicodeDecodeError as error:
         raise HostFailure("Unable to update amphora-agent configuration.", "the file is not UTF-8") from error
     except AgentError as error:

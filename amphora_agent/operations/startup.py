@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import runtime as apply
 from amphora_agent.operations.inventory import lvs_listener_ids
 from amphora_agent.operations.keepalived import lvs_listeners, mastership, vrrp
@@ -16,7 +16,7 @@ from amphora_agent.operations.network import interfaces
 LOG = logging.getLogger(__name__)
 
 Adopt = Callable[[], None]
-Step = Callable[[Amphora], None]
+Step = Callable[[Change], None]
 
 
 def prepare(amphora: Amphora) -> None:
@@ -45,22 +45,22 @@ def restore(amphora: Amphora, adopt: Adopt | None) -> None:
     if adopt is not None:
         steps += [interfaces.bring_up_all, lambda _: adopt()]
     steps.append(_restore_scripts)
-    with amphora.mutation:
-        for step in steps:
-            try:
-                step(amphora)
-            except (AgentError, OSError) as error:
-                LOG.error("cannot restore everything: %s %s", error, getattr(error, "detail", ""))
+    for step in steps:
+        try:
+            with amphora.changing() as change:
+                step(change)
+        except (AgentError, OSError) as error:
+            LOG.error("cannot restore everything: %s %s", error, getattr(error, "detail", ""))
     interfaces.watch(amphora)
     mastership.watch(amphora)
     apply.watch(amphora)
 
 
-def _restore_scripts(amphora: Amphora) -> None:
+def _restore_scripts(change: Change) -> None:
     """Write the scripts keepalived runs as this release has them, and drop the flags of reloads that are over."""
-    for flag in amphora.paths.agent.glob("*/reloading"):
+    for flag in change.paths.agent.glob("*/reloading"):
         files.remove(flag)
-    if amphora.paths.vrrp_config.exists():
-        vrrp.refresh_checks(amphora)
-    if lvs_listener_ids(amphora.paths):
-        lvs_listeners.install_check(amphora)
+    if change.paths.vrrp_config.exists():
+        vrrp.refresh_checks(change)
+    if lvs_listener_ids(change.paths):
+        lvs_listeners.install_check(change)

@@ -7,7 +7,9 @@ import socket
 import ssl
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,37 @@ def test_silent_and_slow_clients_delay_nobody(shared: RunningAmphora) -> None:
                 tls.sendall(start)
         for _ in range(20):
             assert shared.request("GET", "/1.0/details", timeout=IMPATIENT).status == 200
+
+
+@pytest.fixture
+def slow_checks(tmp_path: Path) -> Iterator[tuple[RunningAmphora, Path]]:
+    """An amphora whose HAProxy checks no configuration while a file is there, and that file."""
+    gate, program = tmp_path / "gate", tmp_path / "haproxy"
+    wait = f'case " $* " in *" -c "*) while [ -e {gate} ]; do sleep 0.05; done;; esac'
+    program.write_text(f'#!/bin/sh\n{wait}\nexec haproxy "$@"\n')
+    program.chmod(0o755)
+    with RunningAmphora(heartbeats=False, options={"haproxy_amphora": {"haproxy_cmd": str(program)}}) as amphora:
+        yield amphora, gate
+
+
+def test_reads_do_not_wait_for_changes(slow_checks: tuple[RunningAmphora, Path]) -> None:
+    """More changes wait than there are threads, behind one that takes its time, and reads are served as ever."""
+    amphora, gate = slow_checks
+    config, path = amphora.sample("haproxy/31-listener-without-pool.cfg"), f"/1.0/loadbalancer/{AMPHORA_ID}"
+    gate.touch()
+    with ThreadPoolExecutor(32) as controllers:
+        waiting = [
+            controllers.submit(amphora.request, "PUT", f"{path}/{uuid.UUID(int=number)}/haproxy", config)
+            for number in range(32)
+        ]
+        wait_for(lambda: any(amphora.base.glob("*/haproxy.cfg.new")), "the first change is under way")
+        try:
+            for read in ("/", "/1.0/info", "/1.0/details", "/1.0/listeners") * 5:
+                assert amphora.request("GET", read, timeout=IMPATIENT).status == 200
+            assert not any(change.done() for change in waiting)
+        finally:
+            gate.unlink()
+        assert [change.result().status for change in waiting] == [202] * 32
 
 
 def test_a_client_that_takes_no_answer_is_dropped_in_the_end(amphora: RunningAmphora) -> None:

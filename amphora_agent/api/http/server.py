@@ -20,6 +20,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http.message import Request
 from gunicorn.http.wsgi import Response
 
+from amphora_agent.api.http.lanes import ALL_THREADS
 from amphora_agent.api.http.tls import ServerContext
 from amphora_agent.core.settings import Settings
 from amphora_agent.host.companion import Companion
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-THREADS = 8
 CONNECTIONS = 1000
 GRACEFUL_TIMEOUT = 50
 
@@ -118,7 +118,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         options: dict[str, object] = {
             "bind": f"{host}:{settings.bind_port}",
             "workers": 1,
-            "threads": THREADS,
+            "threads": ALL_THREADS,
             "worker_class": "amphora_agent.api.http.worker.RequestWorker",
             "worker_connections": CONNECTIONS,
             "timeout": settings.agent_request_read_timeout,

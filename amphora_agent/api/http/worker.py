@@ -10,6 +10,7 @@ versions, since the worker's inner methods are not a public interface.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import selectors
@@ -25,6 +26,7 @@ from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from amphora_agent.api.http.framing import Framing, Refused
+from amphora_agent.api.http.lanes import Lane, Lanes, lane_of
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ MAX_DISCARD = 256 * 1024 * 1024
 MAX_BUFFERED = 64 * 1024 * 1024
 READ_SIZE = 64 * 1024
 SWEEP_INTERVAL = 1.0
+# Of a request, to tell its lane by.
+LANE_BYTES = 64
 
 
 class Stage(Enum):
@@ -86,6 +90,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._receptions: dict[int, Reception] = {}
         self._next_sweep = 0.0
         self._next_refusal_log = 0.0
+
+    def get_thread_pool(self) -> Lanes:
+        """Return the threads that serve requests, by kind."""
+        return Lanes()
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection and begin its TLS handshake."""
@@ -208,8 +216,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._refuse(reception, refusal(400, "Bad Request", str(refused)))
             return False
         if complete:
-            self._dispatch(reception)
-            return True
+            return self._dispatch(reception)
         if reception.framing.has_head and not had_head:
             reception.deadline = time.monotonic() + BODY_DEADLINE
         if self._buffered() > MAX_BUFFERED:
@@ -219,15 +226,26 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def _buffered(self) -> int:
         return sum(len(reception.buffer) for reception in self._receptions.values())
 
-    def _dispatch(self, reception: Reception) -> None:
-        connection = reception.connection
+    def _dispatch(self, reception: Reception) -> bool:
+        """Give a whole request to its lane; False when it is refused because too many wait there."""
+        connection, lane = reception.connection, lane_of(bytes(reception.buffer[:LANE_BYTES]))
+        if self.tpool.is_full(lane):
+            text = f"too many requests of the kind {lane.label!r} wait"
+            self._refuse(reception, refusal(503, "Service Unavailable", text))
+            return False
         self._forget(reception)
         if connection.parser is None:
             connection.initialized = True
             connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
         connection.data_ready = True
         connection.parser.unreader.unread(bytes(reception.buffer))
-        self.enqueue_req(connection)
+        served = self.tpool.submit(lane, functools.partial(self.handle, connection))
+        served.add_done_callback(lambda future: self.method_queue.defer(self._finish, lane, connection, future))
+        return True
+
+    def _finish(self, lane: Lane, connection: TConn, served: Future[object]) -> None:
+        self.tpool.finish(lane)
+        self.finish_request(connection, served)
 
     def _refuse(self, reception: Reception, answer: bytes) -> None:
         """Answer at once, then read on for a while, or the client would see a reset instead of the answer."""

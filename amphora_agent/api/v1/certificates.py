@@ -18,7 +18,8 @@ from amphora_agent.operations.amphora import Amphora
 def put_certificate(amphora: Amphora, lb_id: str, filename: str) -> ResponseReturnValue:
     """PUT loadbalancer/<lb>/certificates/<file>: opaque bytes."""
     name, body = pem_name(filename), request.get_data()
-    certificates.store(amphora, loadbalancer_id(lb_id), name, body)
+    with amphora.changing() as change:
+        certificates.store(change, loadbalancer_id(lb_id), name, body)
     return {"message": "OK"}, HTTPStatus.OK, {"ETag": md5(body)}
 
 
@@ -35,11 +36,14 @@ def delete_certificate(amphora: Amphora, lb_id: str, filename: str) -> ResponseR
     """DELETE loadbalancer/<lb>/certificates/<file>."""
     name = pem_name(filename)
     if is_id(lb_id):
-        certificates.delete(amphora, LoadBalancerId(lb_id), name)
+        with amphora.changing() as change:
+            certificates.delete(change, LoadBalancerId(lb_id), name)
     return {"message": "OK"}
 
 
 def put_own_certificate(amphora: Amphora) -> ResponseReturnValue:
     """PUT certificate: the agent's own."""
-    certificates.replace_own(amphora, request.get_data())
+    body = request.get_data()
+    with amphora.changing() as change:
+        certificates.replace_own(change, body)
     return {"message": "OK"}, HTTPStatus.ACCEPTED

@@ -13,5 +13,7 @@ from amphora_agent.operations.amphora import Amphora
 
 def put_config(amphora: Amphora) -> ResponseReturnValue:
     """PUT config: the whole file."""
-    configuration.replace(amphora, request.get_data())
+    body = request.get_data()
+    with amphora.changing() as change:
+        configuration.replace(change, body)
     return {"message": "OK"}, HTTPStatus.ACCEPTED

@@ -20,5 +20,6 @@ def put_rules(amphora: Amphora, ip: str) -> ResponseReturnValue:
     interfaces.find_interface(amphora, ip)
     what = "Invalid rules information"
     rules = schema.parse_rules(schema.decode_json(request, schema.Rules, what), what)
-    interfaces.set_rules(amphora, ip, rules)
+    with amphora.changing() as change:
+        interfaces.set_rules(change, ip, rules)
     return {"message": "OK"}

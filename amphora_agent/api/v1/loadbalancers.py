@@ -12,7 +12,7 @@ from amphora_agent.api.v1.identity import amphora_id, loadbalancer_id
 from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
 from amphora_agent.operations.actions import Action
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import loadbalancers
 from amphora_agent.operations.keepalived import lvs_listeners
 
@@ -23,8 +23,9 @@ _LVS_DONE = {Action.START: "started", Action.STOP: "stoped", Action.RELOAD: "res
 
 def put_haproxy(amphora: Amphora, amphora_name: str, lb_id: str) -> ResponseReturnValue:
     """PUT loadbalancer/<amphora>/<lb>/haproxy: the ETag is that of the bytes received."""
-    body = request.get_data()
-    loadbalancers.upload(amphora, amphora_id(amphora_name), loadbalancer_id(lb_id), body)
+    sender, target, body = amphora_id(amphora_name), loadbalancer_id(lb_id), request.get_data()
+    with amphora.changing() as change:
+        loadbalancers.upload(change, sender, target, body)
     return {"message": "OK"}, HTTPStatus.ACCEPTED, {"ETag": md5(body)}
 
 
@@ -40,25 +41,30 @@ def put_action(amphora: Amphora, object_id: str, action: str) -> ResponseReturnV
         raise InvalidRequest("Invalid Request", f"Unknown action: {action.lower()}")
     wanted = Action(action.lower())
     lb_id = loadbalancer_id(object_id)
-    if not loadbalancers.exists(amphora, lb_id) and lvs_listeners.exists(amphora, ListenerId(object_id)):
-        lvs_listeners.perform(amphora, ListenerId(object_id), wanted)
-        text = f"keepalivedlvs listener {object_id} {_LVS_DONE[wanted]}"
-        return {"message": "OK", "details": text}, HTTPStatus.ACCEPTED
-    performed = loadbalancers.perform(amphora, lb_id, wanted)
-    if performed.started or wanted is Action.START:
-        text = f"Configuration file is valid\nhaproxy daemon for {object_id} started"
-    else:
-        text = f"Listener {object_id} {_DONE[wanted]}"
+    with amphora.changing() as change:
+        text = _perform(change, lb_id, wanted)
     return {"message": "OK", "details": text}, HTTPStatus.ACCEPTED
+
+
+def _perform(change: Change, lb_id: LoadBalancerId, wanted: Action) -> str:
+    """Act on the load balancer, or on the LVS listener of that id, and return the contract's words for it."""
+    if not loadbalancers.exists(change, lb_id) and lvs_listeners.exists(change, ListenerId(lb_id)):
+        lvs_listeners.perform(change, ListenerId(lb_id), wanted)
+        return f"keepalivedlvs listener {lb_id} {_LVS_DONE[wanted]}"
+    performed = loadbalancers.perform(change, lb_id, wanted)
+    if performed.started or wanted is Action.START:
+        return f"Configuration file is valid\nhaproxy daemon for {lb_id} started"
+    return f"Listener {lb_id} {_DONE[wanted]}"
 
 
 def delete_listener(amphora: Amphora, object_id: str) -> ResponseReturnValue:
     """DELETE listeners/<id>: what cannot exist is not there, and that is fine."""
     if not is_id(object_id):
         return {"message": "OK"}
-    if not loadbalancers.exists(amphora, LoadBalancerId(object_id)):
-        lvs_listeners.delete(amphora, ListenerId(object_id))
-    loadbalancers.delete(amphora, LoadBalancerId(object_id))
+    with amphora.changing() as change:
+        if not loadbalancers.exists(change, LoadBalancerId(object_id)):
+            lvs_listeners.delete(change, ListenerId(object_id))
+        loadbalancers.delete(change, LoadBalancerId(object_id))
     return {"message": "OK"}
 
 

@@ -15,8 +15,9 @@ from amphora_agent.operations.keepalived import lvs_listeners
 def put_udp_listener(amphora: Amphora, amphora_name: str, listener_name: str) -> ResponseReturnValue:
     """PUT listeners/<amphora>/<listener>/udp_listener: the ETag is that of the bytes received."""
     amphora_id(amphora_name)
-    body = request.get_data()
-    lvs_listeners.upload(amphora, listener_id(listener_name), body)
+    target, body = listener_id(listener_name), request.get_data()
+    with amphora.changing() as change:
+        lvs_listeners.upload(change, target, body)
     return {"message": "OK"}, {"ETag": md5(body)}
 
 

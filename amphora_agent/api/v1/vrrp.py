@@ -20,7 +20,8 @@ _DONE = {Action.START: "started", Action.STOP: "stoped", Action.RELOAD: "reloade
 def put_upload(amphora: Amphora) -> ResponseReturnValue:
     """PUT vrrp/upload."""
     body = request.get_data()
-    vrrp.upload(amphora, body)
+    with amphora.changing() as change:
+        vrrp.upload(change, body)
     return {"message": "OK"}, {"ETag": md5(body)}
 
 
@@ -28,5 +29,6 @@ def put_action(amphora: Amphora, action: str) -> ResponseReturnValue:
     """PUT vrrp/<action>."""
     if action.lower() not in tuple(Action):
         raise InvalidRequest("Invalid Request", f"Unknown action: {action.lower()}")
-    done = vrrp.perform(amphora, Action(action.lower()))
+    with amphora.changing() as change:
+        done = vrrp.perform(change, Action(action.lower()))
     return {"message": "OK", "details": f"keepalived {_DONE[done]}"}, HTTPStatus.ACCEPTED

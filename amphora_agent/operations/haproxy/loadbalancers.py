@@ -41,7 +41,7 @@ from amphora_agent.host.haproxy import socket as haproxy_socket
 from amphora_agent.host.network import netns
 from amphora_agent.operations import certificates, inventory
 from amphora_agent.operations.actions import Action
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import runtime as apply
 from amphora_agent.operations.haproxy import stored_files
 from amphora_agent.operations.keepalived import vrrp
@@ -85,7 +85,7 @@ def loadbalancer_ids(amphora: Amphora) -> tuple[LoadBalancerId, ...]:
     return inventory.loadbalancer_ids(amphora.paths)
 
 
-def upload(amphora: Amphora, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: bytes) -> None:
+def upload(change: Change, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: bytes) -> None:
     """Validate a configuration with HAProxy itself and store it; the running process is not touched.
 
     A rejected one is kept as `haproxy.cfg.new-failed`, and the one before it stays in force.
@@ -98,26 +98,25 @@ def upload(amphora: Amphora, amphora_id: AmphoraId, lb_id: LoadBalancerId, body:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidRequest("Invalid request", f"the configuration is not UTF-8: {error.reason}") from error
-    with amphora.mutation:
-        settings, paths = amphora.started, amphora.paths
-        version = haproxy_binary.installed_version(settings.haproxy_cmd)
-        config = haproxy_config.rewrite_for(text, version).encode()
-        files.make_directory(paths.loadbalancer(lb_id))
-        files.make_directory(paths.loadbalancer_agent(lb_id), 0o700)
-        candidate = paths.haproxy_config(lb_id).with_name("haproxy.cfg.new")
-        peer = haproxy_config.peer_name(amphora_id)
-        _write_companions(amphora, lb_id, version, peer)
-        if files.read_optional(paths.haproxy_config(lb_id)) != config or not _is_applied(amphora, lb_id):
-            files.write_volatile(candidate, config)
-            _check(amphora, lb_id, candidate, peer)
-            _warn_of_the_unexpected(lb_id, config)
-            files.rename_durable(candidate, paths.haproxy_config(lb_id))
-        with reported_as("Error enabling octavia-keepalived service"):  # the contract's words
-            amphora.supervisor.enable(_unit(amphora, lb_id, peer))
-        LOG.info("stored a configuration lb=%s bytes=%d", lb_id, len(config))
+    settings, paths = change.started, change.paths
+    version = haproxy_binary.installed_version(settings.haproxy_cmd)
+    config = haproxy_config.rewrite_for(text, version).encode()
+    files.make_directory(paths.loadbalancer(lb_id))
+    files.make_directory(paths.loadbalancer_agent(lb_id), 0o700)
+    candidate = paths.haproxy_config(lb_id).with_name("haproxy.cfg.new")
+    peer = haproxy_config.peer_name(amphora_id)
+    _write_companions(change, lb_id, version, peer)
+    if files.read_optional(paths.haproxy_config(lb_id)) != config or not _is_applied(change, lb_id):
+        files.write_volatile(candidate, config)
+        _check(change, lb_id, candidate, peer)
+        _warn_of_the_unexpected(lb_id, config)
+        files.rename_durable(candidate, paths.haproxy_config(lb_id))
+    with reported_as("Error enabling octavia-keepalived service"):  # the contract's words
+        change.supervisor.enable(_unit(change, lb_id, peer))
+    LOG.info("stored a configuration lb=%s bytes=%d", lb_id, len(config))
 
 
-def perform(amphora: Amphora, lb_id: LoadBalancerId, action: Action) -> Performed:
+def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
     """Start, stop or reload; a reload of what does not run is a start, a start of what runs a reload.
 
     Returns once HAProxy is ready, or gone.
@@ -126,48 +125,46 @@ def perform(amphora: Amphora, lb_id: LoadBalancerId, action: Action) -> Performe
         NotFound: no such load balancer.
         HostFailure: HAProxy's own words in the detail; after a failed reload the old worker serves on.
     """
-    with amphora.mutation:
-        config = stored_config(amphora, lb_id)
-        unit = _unit(amphora, lb_id, _stored_peer(amphora, lb_id))
-        vrrp.follow_loadbalancer(amphora, lb_id, action)
-        if action is Action.STOP:
-            with reported_as("Error stoping haproxy"):  # the contract's spelling
-                amphora.supervisor.stop(unit)
-            files.remove_volatile(amphora.paths.applied(lb_id))
-            LOG.info("stopped haproxy lb=%s", lb_id)
-            return Performed(started=False, reason="asked to stop")
-        text = config.decode("utf-8", "replace")
-        performed = _follow(amphora, lb_id, unit, text)
-        if amphora.topology is Topology.SINGLE:
-            interfaces.advertise(amphora, haproxy_config.vips(haproxy_config.parse(text)))
-        return performed
+    config = stored_config(change, lb_id)
+    unit = _unit(change, lb_id, _stored_peer(change, lb_id))
+    vrrp.follow_loadbalancer(change, lb_id, action)
+    if action is Action.STOP:
+        with reported_as("Error stoping haproxy"):  # the contract's spelling
+            change.supervisor.stop(unit)
+        files.remove_volatile(change.paths.applied(lb_id))
+        LOG.info("stopped haproxy lb=%s", lb_id)
+        return Performed(started=False, reason="asked to stop")
+    text = config.decode("utf-8", "replace")
+    performed = _follow(change, lb_id, unit, text)
+    if change.topology is Topology.SINGLE:
+        interfaces.advertise(change, haproxy_config.vips(haproxy_config.parse(text)))
+    return performed
 
 
-def delete(amphora: Amphora, lb_id: LoadBalancerId) -> None:
+def delete(change: Change, lb_id: LoadBalancerId) -> None:
     """Stop HAProxy and remove everything of the load balancer; one that is not there is fine.
 
     Raises:
         HostFailure: it could not be stopped; nothing was removed.
     """
-    paths = amphora.paths
-    with amphora.mutation:
-        if not paths.haproxy_config(lb_id).exists() and not paths.loadbalancer(lb_id).exists():
-            return
-        unit = _unit(amphora, lb_id, _stored_peer(amphora, lb_id))
-        if paths.vrrp_check_script.exists():
-            vrrp.refresh_checks(amphora, leaving=lb_id)
-        with reported_as("Error stopping haproxy"):
-            amphora.supervisor.stop(unit)
-        amphora.supervisor.disable(unit)
-        for path in (
-            paths.stats_socket(lb_id),
-            paths.cert_dir(lb_id),
-            paths.loadbalancer_agent(lb_id),
-            paths.loadbalancer(lb_id),
-        ):
-            files.remove(path)
-        amphora.changes.forget(lb_id)
-        LOG.info("deleted lb=%s", lb_id)
+    paths = change.paths
+    if not paths.haproxy_config(lb_id).exists() and not paths.loadbalancer(lb_id).exists():
+        return
+    unit = _unit(change, lb_id, _stored_peer(change, lb_id))
+    if paths.vrrp_check_script.exists():
+        vrrp.refresh_checks(change, leaving=lb_id)
+    with reported_as("Error stopping haproxy"):
+        change.supervisor.stop(unit)
+    change.supervisor.disable(unit)
+    for path in (
+        paths.stats_socket(lb_id),
+        paths.cert_dir(lb_id),
+        paths.loadbalancer_agent(lb_id),
+        paths.loadbalancer(lb_id),
+    ):
+        files.remove(path)
+    change.changes.forget(lb_id)
+    LOG.info("deleted lb=%s", lb_id)
 
 
 def is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
@@ -175,82 +172,82 @@ def is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     return amphora.supervisor.main_pid(_unit(amphora, lb_id, "")) is not None
 
 
-def _follow(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, text: str) -> Performed:
+def _follow(change: Change, lb_id: LoadBalancerId, unit: Unit, text: str) -> Performed:
     """Decide how the running HAProxy gets to the stored files, do it, and record what it then runs."""
-    paths = amphora.paths
+    paths = change.paths
     stored = stored_files.gather(text)
-    is_alive = _is_alive(amphora, unit)
+    is_alive = _is_alive(change, unit)
     running = haproxy_master.current_worker(paths.admin_socket(lb_id)) if is_alive else None
-    applied = _applied(amphora, lb_id)
-    ability = apply.ability(amphora, lb_id, applied, running)
+    applied = _applied(change, lb_id)
+    ability = apply.ability(change, lb_id, applied, running)
     decision = decide(applied, stored, running, ability)
     if isinstance(decision, Start) and is_alive:
         decision = Reload("HAProxy runs but does not answer")
     if isinstance(decision, Runtime) and applied is not None and ability.version is not None:
-        decision = _change(amphora, lb_id, decision, applied, stored, ability.version)
+        decision = _change(change, lb_id, decision, applied, stored, ability.version)
     match decision:
         case Nothing() | Runtime():
             pass
         case Start():
-            _record(amphora, lb_id, stored, _start(amphora, lb_id, unit))
+            _record(change, lb_id, stored, _start(change, lb_id, unit))
         case Reload():
-            _record(amphora, lb_id, stored, _reload(amphora, lb_id, unit, stored))
+            _record(change, lb_id, stored, _reload(change, lb_id, unit, stored))
         case _:
             assert_never(decision)
-    certificates.remove_condemned(amphora, lb_id, stored.digests.keys())
-    amphora.changes.note(lb_id, decision)
+    certificates.remove_condemned(change, lb_id, stored.digests.keys())
+    change.changes.note(lb_id, decision)
     return Performed(started=isinstance(decision, Start), reason=decision.reason)
 
 
 def _change(
-    amphora: Amphora, lb_id: LoadBalancerId, decision: Runtime, applied: Applied, stored: Stored, version: Version
+    change: Change, lb_id: LoadBalancerId, decision: Runtime, applied: Applied, stored: Stored, version: Version
 ) -> Runtime | Reload:
     """Change the running HAProxy; return what is left to do: nothing, or a reload where the outcome is in doubt."""
     try:
-        apply.change_running(amphora, lb_id, applied, stored, decision.plan, version)
+        apply.change_running(change, lb_id, applied, stored, decision.plan, version)
     except HostFailure as error:
         LOG.warning("a change at run time did not succeed lb=%s: %s: %s", lb_id, error, error.detail)
         return Reload(f"the change at run time did not succeed: {error.detail}")
     return decision
 
 
-def _record(amphora: Amphora, lb_id: LoadBalancerId, stored: Stored, worker: Worker) -> None:
+def _record(change: Change, lb_id: LoadBalancerId, stored: Stored, worker: Worker) -> None:
     """Note what a started or reloaded worker runs: the files, and nothing that was changed before."""
     record = Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=worker)
-    files.write_volatile(amphora.paths.applied(lb_id), applied_to_json(record))
-    apply.forget_removals(amphora, lb_id)
+    files.write_volatile(change.paths.applied(lb_id), applied_to_json(record))
+    apply.forget_removals(change, lb_id)
 
 
-def _start(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit) -> Worker:
-    netns.ensure(amphora.paths.netns)
-    files.remove_volatile(amphora.paths.servers_state(lb_id))
+def _start(change: Change, lb_id: LoadBalancerId, unit: Unit) -> Worker:
+    netns.ensure(change.paths.netns)
+    files.remove_volatile(change.paths.servers_state(lb_id))
     try:
-        amphora.supervisor.start(unit)
-        return haproxy_master.await_worker(amphora.paths.admin_socket(lb_id), lambda: _is_alive(amphora, unit))
+        change.supervisor.start(unit)
+        return haproxy_master.await_worker(change.paths.admin_socket(lb_id), lambda: _is_alive(change, unit))
     except HostFailure as error:
-        raise HostFailure("Error starting haproxy", _words(amphora, unit, error)) from error
+        raise HostFailure("Error starting haproxy", _words(change, unit, error)) from error
 
 
-def _reload(amphora: Amphora, lb_id: LoadBalancerId, unit: Unit, stored: Stored) -> Worker:
-    paths = amphora.paths
+def _reload(change: Change, lb_id: LoadBalancerId, unit: Unit, stored: Stored) -> Worker:
+    paths = change.paths
     _warn_of_memory(lb_id, stored.config)
-    _save_servers_state(amphora, lb_id, stored.config)
-    pid = amphora.supervisor.main_pid(unit)
+    _save_servers_state(change, lb_id, stored.config)
+    pid = change.supervisor.main_pid(unit)
     try:
-        before = haproxy_master.await_master(paths.master_socket(lb_id), lambda: _is_alive(amphora, unit))
-        with vrrp.reloading(amphora, lb_id):
-            _save_farewell(amphora, lb_id)
-            amphora.supervisor.reload(unit)
+        before = haproxy_master.await_master(paths.master_socket(lb_id), lambda: _is_alive(change, unit))
+        with vrrp.reloading(change, lb_id):
+            _save_farewell(change, lb_id)
+            change.supervisor.reload(unit)
             return haproxy_master.await_reload(
-                paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(amphora, unit)
+                paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(change, unit)
             )
     except HostFailure as error:
-        now = amphora.supervisor.main_pid(unit)
+        now = change.supervisor.main_pid(unit)
         if now is None or now != pid:
             # It ended; whoever is there by now was started with the stored files.
             LOG.warning("haproxy ended while it was to be reloaded lb=%s: %s", lb_id, error.detail)
-            return _start(amphora, lb_id, unit)
-        raise HostFailure("Error reloading haproxy", _words(amphora, unit, error)) from error
+            return _start(change, lb_id, unit)
+        raise HostFailure("Error reloading haproxy", _words(change, unit, error)) from error
     finally:
         # Of this moment alone: a start weeks later must not believe what members were then.
         files.remove_volatile(paths.servers_state(lb_id))
@@ -282,19 +279,19 @@ def _words(amphora: Amphora, unit: Unit, error: HostFailure) -> str:
     return f"{error}: {error.detail}\n{words}".strip()
 
 
-def _save_servers_state(amphora: Amphora, lb_id: LoadBalancerId, text: str) -> None:
+def _save_servers_state(change: Change, lb_id: LoadBalancerId, text: str) -> None:
     """Keep member states over a reload; without an answer the old file stays, and a reload goes on."""
     try:
-        answer = haproxy_socket.query(amphora.paths.admin_socket(lb_id), "show servers state", STATE_TIMEOUT)
+        answer = haproxy_socket.query(change.paths.admin_socket(lb_id), "show servers state", STATE_TIMEOUT)
         state = filter_servers_state(answer.decode("utf-8", "replace"), haproxy_config.parse(text))
-        files.write_volatile(amphora.paths.servers_state(lb_id), state.encode())
+        files.write_volatile(change.paths.servers_state(lb_id), state.encode())
     except HostFailure as error:
         LOG.warning("cannot save the servers' state lb=%s: %s %s", lb_id, error, error.detail)
 
 
-def _save_farewell(amphora: Amphora, lb_id: LoadBalancerId) -> None:
+def _save_farewell(change: Change, lb_id: LoadBalancerId) -> None:
     """Keep what the worker has counted: it ends with the reload, and heartbeats would miss its last seconds."""
-    paths = amphora.paths
+    paths = change.paths
     worker = haproxy_master.current_worker(paths.admin_socket(lb_id))
     if worker is None:
         return
@@ -306,19 +303,19 @@ def _save_farewell(amphora: Amphora, lb_id: LoadBalancerId) -> None:
         LOG.warning("cannot keep the counters of a worker lb=%s: %s %s", lb_id, error, error.detail)
 
 
-def _check(amphora: Amphora, lb_id: LoadBalancerId, candidate: Path, peer: str) -> None:
-    names_group = amphora.paths.user_group.exists()
-    config_files = haproxy_process.config_files(amphora.paths, lb_id, candidate, image_names_group=names_group)
-    argv = haproxy_process.check_argv(amphora.started.haproxy_cmd, config_files, peer)
+def _check(change: Change, lb_id: LoadBalancerId, candidate: Path, peer: str) -> None:
+    names_group = change.paths.user_group.exists()
+    config_files = haproxy_process.config_files(change.paths, lb_id, candidate, image_names_group=names_group)
+    argv = haproxy_process.check_argv(change.started.haproxy_cmd, config_files, peer)
     done = commands.run(argv, timeout=CHECK_TIMEOUT)
     if done.code != 0:
         files.rename_durable(candidate, candidate.with_name("haproxy.cfg.new-failed"))
         raise InvalidRequest("Invalid request", done.output)
 
 
-def _write_companions(amphora: Amphora, lb_id: LoadBalancerId, version: Version, peer: str) -> None:
+def _write_companions(change: Change, lb_id: LoadBalancerId, version: Version, peer: str) -> None:
     """Write our second HAProxy file and the template unit's environment, where they differ."""
-    paths, settings = amphora.paths, amphora.started
+    paths, settings = change.paths, change.started
     names_group = paths.user_group.exists()
     group = None if names_group else _worker_group()
     own = haproxy_process.agent_config(paths, lb_id, settings, version, group=group)

@@ -30,7 +30,7 @@ from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.uptime import boot_seconds
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 
 LOG = logging.getLogger(__name__)
 
@@ -60,12 +60,12 @@ class RunningProxy:
     timeout: float = COMMAND_TIMEOUT
 
 
-def ability(amphora: Amphora, lb_id: LoadBalancerId, applied: Applied | None, running: Worker | None) -> Ability:
+def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, running: Worker | None) -> Ability:
     """Return what may be done at run time, and note it for good when the worker crashed after a runtime change.
 
     The note is gone at the next start of the agent: `clear_reload_only`.
     """
-    paths, settings = amphora.paths, amphora.settings_file.current()
+    paths, settings = change.paths, change.settings_file.current()
     reason = (files.read_optional(paths.reload_only(lb_id)) or b"").decode("utf-8", "replace")
     if not reason and applied is not None and has_crashed(applied, running, boot_seconds()):
         reason = "HAProxy ended soon after a change at run time"
@@ -102,26 +102,26 @@ def running_version(socket: Path) -> Version | None:
         return None
 
 
-def clear_reload_only(amphora: Amphora) -> None:
+def clear_reload_only(change: Change) -> None:
     """Forget that instances had to be reloaded; called when the agent starts."""
-    for path in amphora.paths.agent.glob("*/reload-only"):
+    for path in change.paths.agent.glob("*/reload-only"):
         files.remove_volatile(path)
 
 
 def change_running(
-    amphora: Amphora, lb_id: LoadBalancerId, applied: Applied, stored: Stored, plan: Plan, version: Version
+    change: Change, lb_id: LoadBalancerId, applied: Applied, stored: Stored, plan: Plan, version: Version
 ) -> Applied:
-    """Perform a plan, verify it, and record what HAProxy now runs; the caller holds the mutation lock.
+    """Perform a plan, verify it, and record what HAProxy now runs.
 
     The record says "unfinished" meanwhile, so that a crash of ours in between is followed by a reload.
 
     Raises:
         HostFailure: HAProxy has to be reloaded; nothing may be concluded about what it runs.
     """
-    path = amphora.paths.applied(lb_id)
+    path = change.paths.applied(lb_id)
     files.write_volatile(path, applied_to_json(replace(applied, is_unfinished=True, changed_at=boot_seconds())))
     proxy = RunningProxy(
-        socket=amphora.paths.admin_socket(lb_id), removing=amphora.paths.removing(lb_id), version=version
+        socket=change.paths.admin_socket(lb_id), removing=change.paths.removing(lb_id), version=version
     )
     perform(proxy, plan, stored)
     done = Applied(
@@ -239,9 +239,9 @@ def _write_removing(path: Path, removing: Removing) -> None:
         files.remove_volatile(path)
 
 
-def forget_removals(amphora: Amphora, lb_id: LoadBalancerId) -> None:
+def forget_removals(change: Change, lb_id: LoadBalancerId) -> None:
     """Forget who waited for deletion: a started or reloaded HAProxy has only the servers of the file."""
-    files.remove_volatile(amphora.paths.removing(lb_id))
+    files.remove_volatile(change.paths.removing(lb_id))
 
 
 def watch(amphora: Amphora) -> None:
@@ -262,14 +262,13 @@ def remove_idle(amphora: Amphora) -> int:
     """
     waiting = 0
     for lb_id in _waiting_ids(amphora):
-        if not amphora.mutation.acquire(blocking=False):
-            return waiting
-        try:
-            waiting += _remove_idle(amphora, lb_id)
-        except (AgentError, OSError) as error:
-            LOG.warning("cannot delete removed servers lb=%s: %s %s", lb_id, error, getattr(error, "detail", ""))
-        finally:
-            amphora.mutation.release()
+        with amphora.changing_politely() as change:
+            if change is None:
+                return waiting
+            try:
+                waiting += _remove_idle(change, lb_id)
+            except (AgentError, OSError) as error:
+                LOG.warning("cannot delete removed servers lb=%s: %s %s", lb_id, error, getattr(error, "detail", ""))
     return waiting
 
 
@@ -279,8 +278,8 @@ def _waiting_ids(amphora: Amphora) -> Iterator[LoadBalancerId]:
             yield LoadBalancerId(path.parent.name)
 
 
-def _remove_idle(amphora: Amphora, lb_id: LoadBalancerId) -> int:
-    paths = amphora.paths
+def _remove_idle(change: Change, lb_id: LoadBalancerId) -> int:
+    paths = change.paths
     applied = applied_from_json(files.read_optional(paths.applied(lb_id)) or b"")
     version = running_version(paths.admin_socket(lb_id))
     removing = read_removing(paths.removing(lb_id))

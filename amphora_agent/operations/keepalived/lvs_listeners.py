@@ -33,7 +33,7 @@ from amphora_agent.host.network import netns
 from amphora_agent.host.procfs import process_start_time, read_pid, running_pid
 from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations.actions import Action
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.inventory import lvs_listener_ids
 from amphora_agent.operations.keepalived import vrrp
 from amphora_agent.operations.network import interfaces
@@ -67,29 +67,28 @@ def exists(amphora: Amphora, listener_id: ListenerId) -> bool:
     return is_id(listener_id) and amphora.paths.lvs_config(listener_id).is_file()
 
 
-def upload(amphora: Amphora, listener_id: ListenerId, body: bytes) -> None:
+def upload(change: Change, listener_id: ListenerId, body: bytes) -> None:
     """Store a configuration; keepalived is not touched, and an identical one changes nothing at all.
 
     Raises:
         HostFailure: the disk or the supervisor refused.
     """
-    paths = amphora.paths
-    with amphora.mutation:
-        install_check(amphora)
-        files.make_directory(paths.lvs_agent(listener_id), 0o700)
-        if files.read_optional(paths.lvs_config(listener_id)) != body:
-            files.write_volatile(paths.lvs_changed(listener_id), pending(boot_seconds()))
-            files.write_atomic(paths.lvs_config(listener_id), body, _CONFIG_MODE)
-            LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
-        with reported_as("Error enabling octavia-keepalivedlvs service"):
-            amphora.supervisor.enable(keepalived_process.lvs_unit(paths, listener_id))
-        if amphora.topology is Topology.ACTIVE_STANDBY:
-            vrrp.refresh_checks(amphora)
+    paths = change.paths
+    install_check(change)
+    files.make_directory(paths.lvs_agent(listener_id), 0o700)
+    if files.read_optional(paths.lvs_config(listener_id)) != body:
+        files.write_volatile(paths.lvs_changed(listener_id), pending(boot_seconds()))
+        files.write_atomic(paths.lvs_config(listener_id), body, _CONFIG_MODE)
+        LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
+    with reported_as("Error enabling octavia-keepalivedlvs service"):
+        change.supervisor.enable(keepalived_process.lvs_unit(paths, listener_id))
+    if change.topology is Topology.ACTIVE_STANDBY:
+        vrrp.refresh_checks(change)
 
 
-def install_check(amphora: Amphora) -> None:
+def install_check(change: Change) -> None:
     """Write the check of UDP members where it is missing or of another release."""
-    path = amphora.paths.udp_check
+    path = change.paths.udp_check
     files.make_directory(path.parent)
     text = vrrp_script.udp_check().encode()
     # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
@@ -97,53 +96,51 @@ def install_check(amphora: Amphora) -> None:
         files.write_atomic(path, text, _CHECK_MODE)
 
 
-def perform(amphora: Amphora, listener_id: ListenerId, action: Action) -> None:
+def perform(change: Change, listener_id: ListenerId, action: Action) -> None:
     """Start, stop or reload; start and reload both end with keepalived running the stored configuration.
 
     Raises:
         NotFound: no such listener.
         HostFailure: keepalived's own words in the detail.
     """
-    with amphora.mutation:
-        text = stored_config(amphora, listener_id).decode("utf-8", "replace")
-        unit = keepalived_process.lvs_unit(amphora.paths, listener_id)
-        verb = {Action.START: "start", Action.STOP: "stop", Action.RELOAD: "restart"}[action]
-        try:
-            match action:
-                case Action.STOP:
-                    _stop(amphora, listener_id, unit)
-                    return
-                case Action.START | Action.RELOAD:
-                    _follow(amphora, listener_id, unit, text)
-                case _:
-                    assert_never(action)
-        except HostFailure as error:
-            words = f"{error}: {error.detail}\n{amphora.supervisor.log_tail(unit)}".strip()
-            raise HostFailure(f"Failed to {verb} keepalivedlvs listener {listener_id}", words) from error
-        if amphora.topology is Topology.SINGLE:
-            interfaces.advertise(amphora, lvs_config.parse(text).vips)
+    text = stored_config(change, listener_id).decode("utf-8", "replace")
+    unit = keepalived_process.lvs_unit(change.paths, listener_id)
+    verb = {Action.START: "start", Action.STOP: "stop", Action.RELOAD: "restart"}[action]
+    try:
+        match action:
+            case Action.STOP:
+                _stop(change, listener_id, unit)
+                return
+            case Action.START | Action.RELOAD:
+                _follow(change, listener_id, unit, text)
+            case _:
+                assert_never(action)
+    except HostFailure as error:
+        words = f"{error}: {error.detail}\n{change.supervisor.log_tail(unit)}".strip()
+        raise HostFailure(f"Failed to {verb} keepalivedlvs listener {listener_id}", words) from error
+    if change.topology is Topology.SINGLE:
+        interfaces.advertise(change, lvs_config.parse(text).vips)
 
 
-def delete(amphora: Amphora, listener_id: ListenerId) -> None:
+def delete(change: Change, listener_id: ListenerId) -> None:
     """Stop keepalived and remove everything of the listener; what is gone already is fine.
 
     Raises:
         HostFailure: it could not be stopped or disabled; its configuration is still there.
     """
-    paths = amphora.paths
-    with amphora.mutation:
-        if not exists(amphora, listener_id):
-            return
-        unit = keepalived_process.lvs_unit(paths, listener_id)
-        with reported_as("Error stopping keepalivedlvs"):
-            _stop(amphora, listener_id, unit)
-        with reported_as(f"Error disabling octavia-keepalivedlvs-{listener_id} service"):
-            amphora.supervisor.disable(unit)
-        files.remove(paths.lvs_config(listener_id))
-        files.remove(paths.lvs_agent(listener_id))
-        if paths.vrrp_check_script.exists():
-            vrrp.refresh_checks(amphora)
-        LOG.info("deleted listener=%s", listener_id)
+    paths = change.paths
+    if not exists(change, listener_id):
+        return
+    unit = keepalived_process.lvs_unit(paths, listener_id)
+    with reported_as("Error stopping keepalivedlvs"):
+        _stop(change, listener_id, unit)
+    with reported_as(f"Error disabling octavia-keepalivedlvs-{listener_id} service"):
+        change.supervisor.disable(unit)
+    files.remove(paths.lvs_config(listener_id))
+    files.remove(paths.lvs_agent(listener_id))
+    if paths.vrrp_check_script.exists():
+        vrrp.refresh_checks(change)
+    LOG.info("deleted listener=%s", listener_id)
 
 
 def is_alive(amphora: Amphora, listener_id: ListenerId) -> bool:
@@ -160,7 +157,7 @@ def status(amphora: Amphora, listener_id: ListenerId) -> str:
     return "ACTIVE" if is_alive(amphora, listener_id) else "ERROR"
 
 
-def reassert_settings(amphora: Amphora) -> None:
+def reassert_settings(change: Change) -> None:
     """Set the namespace's IPVS settings: they do not exist before the first service is made.
 
     Without them clients stick to a member that is gone.
@@ -171,39 +168,39 @@ def reassert_settings(amphora: Amphora) -> None:
         for name, value in wanted.items():
             netns.write_sysctl(name, value)
 
-    netns.inside(amphora.paths.netns, write)
+    netns.inside(change.paths.netns, write)
 
 
-def _follow(amphora: Amphora, listener_id: ListenerId, unit: Unit, text: str) -> None:
+def _follow(change: Change, listener_id: ListenerId, unit: Unit, text: str) -> None:
     """Bring the running keepalived to the stored configuration by the gentlest means."""
-    paths = amphora.paths
+    paths = change.paths
     applied = applied_from_json(files.read_optional(paths.lvs_applied(listener_id)) or b"")
-    if not is_alive(amphora, listener_id):
-        _restart(amphora, listener_id, unit, reason="not running")
-    elif applied is not None and applied == _record(amphora, listener_id, text):
+    if not is_alive(change, listener_id):
+        _restart(change, listener_id, unit, reason="not running")
+    elif applied is not None and applied == _record(change, listener_id, text):
         LOG.info("left keepalived alone listener=%s reason=it has this configuration", listener_id)
-        _note_change_is_over(amphora, listener_id)
+        _note_change_is_over(change, listener_id)
         return
     elif keepalived_process.can_reload(keepalived_binary.installed_version()):
-        _withdraw(amphora, listener_id, lvs_config.parse(text))
-        amphora.supervisor.reload(unit)
+        _withdraw(change, listener_id, lvs_config.parse(text))
+        change.supervisor.reload(unit)
         LOG.info("reloaded keepalived listener=%s", listener_id)
     else:
-        _restart(amphora, listener_id, unit, reason="this version cannot reload")
+        _restart(change, listener_id, unit, reason="this version cannot reload")
     before = None if applied is None else lvs_config.parse(applied.config)
-    if not _settle(amphora, listener_id, lvs_config.parse(text), before):
-        _restart(amphora, listener_id, unit, reason="a service is missing")
-    reassert_settings(amphora)
-    record = _record(amphora, listener_id, text)
+    if not _settle(change, listener_id, lvs_config.parse(text), before):
+        _restart(change, listener_id, unit, reason="a service is missing")
+    reassert_settings(change)
+    record = _record(change, listener_id, text)
     if record is None:
         raise HostFailure("cannot run keepalived", "it ended")
     files.write_volatile(paths.lvs_applied(listener_id), applied_to_json(record))
     files.write_volatile(paths.lvs_changed(listener_id), b"%.3f" % boot_seconds())
 
 
-def _withdraw(amphora: Amphora, listener_id: ListenerId, config: lvs_config.LvsConfig) -> None:
+def _withdraw(change: Change, listener_id: ListenerId, config: lvs_config.LvsConfig) -> None:
     """Give no new client to servers that are to go, and let the answers that are under way arrive."""
-    path = amphora.paths.netns
+    path = change.paths.netns
     try:
         steps = lvs_change.withdrawals(config, ipvs.read(path))
         ipvs.perform(path, steps)
@@ -215,33 +212,33 @@ def _withdraw(amphora: Amphora, listener_id: ListenerId, config: lvs_config.LvsC
         time.sleep(WITHDRAWAL_SECONDS)
 
 
-def _note_change_is_over(amphora: Amphora, listener_id: ListenerId) -> None:
+def _note_change_is_over(change: Change, listener_id: ListenerId) -> None:
     """Forget that an upload waits to be applied: it went back to what is applied."""
-    path = amphora.paths.lvs_changed(listener_id)
+    path = change.paths.lvs_changed(listener_id)
     if is_pending(files.read_optional(path)):
         files.write_volatile(path, b"%.3f" % boot_seconds())
 
 
-def _restart(amphora: Amphora, listener_id: ListenerId, unit: Unit, *, reason: str) -> None:
+def _restart(change: Change, listener_id: ListenerId, unit: Unit, *, reason: str) -> None:
     """Start keepalived, after stopping one that runs, and wait until it has written its pid file."""
-    paths = amphora.paths
+    paths = change.paths
     netns.ensure(paths.netns)
     files.make_directory(paths.lvs_agent(listener_id), 0o700)
-    amphora.supervisor.stop(unit)
+    change.supervisor.stop(unit)
     _remove_pid_files(unit)
-    amphora.supervisor.enable(unit)
-    amphora.supervisor.start(unit)
+    change.supervisor.enable(unit)
+    change.supervisor.start(unit)
     for _ in _until(START_DEADLINE):
-        if is_alive(amphora, listener_id):
+        if is_alive(change, listener_id):
             LOG.info("started keepalived listener=%s reason=%s", listener_id, reason)
             return
-        if amphora.supervisor.main_pid(unit) is None:
+        if change.supervisor.main_pid(unit) is None:
             break
     raise HostFailure("cannot start keepalived", "it wrote no pid file")
 
 
 def _settle(
-    amphora: Amphora, listener_id: ListenerId, config: lvs_config.LvsConfig, before: lvs_config.LvsConfig | None
+    change: Change, listener_id: ListenerId, config: lvs_config.LvsConfig, before: lvs_config.LvsConfig | None
 ) -> bool:
     """Wait until the kernel has what the file says, and repair what keepalived does not; False: a service is missing.
 
@@ -250,8 +247,8 @@ def _settle(
     Raises:
         HostFailure: keepalived ended.
     """
-    others = _services_of_others(amphora, listener_id)
-    path = amphora.paths.netns
+    others = _services_of_others(change, listener_id)
+    path = change.paths.netns
     difference = lvs_change.Difference((), ())
     try:
         for _ in _until(SETTLE_DEADLINE):
@@ -264,7 +261,7 @@ def _settle(
     except HostFailure as error:
         if config.services:
             LOG.warning("cannot verify IPVS listener=%s: %s: %s", listener_id, error, error.detail)
-            _await_life(amphora, listener_id)
+            _await_life(change, listener_id)
         return True
     return not difference.missing_services
 
@@ -275,22 +272,22 @@ def _await_life(amphora: Amphora, listener_id: ListenerId) -> None:
             raise HostFailure("cannot run keepalived", "it ended")
 
 
-def _stop(amphora: Amphora, listener_id: ListenerId, unit: Unit) -> None:
+def _stop(change: Change, listener_id: ListenerId, unit: Unit) -> None:
     """Stop keepalived, and remove the services that one which was killed had left."""
-    amphora.supervisor.stop(unit)
+    change.supervisor.stop(unit)
     _remove_pid_files(unit)
-    files.remove_volatile(amphora.paths.lvs_applied(listener_id))
+    files.remove_volatile(change.paths.lvs_applied(listener_id))
     LOG.info("stopped keepalived listener=%s", listener_id)
-    config = lvs_config.parse(stored_config(amphora, listener_id).decode("utf-8", "replace"))
-    others = _services_of_others(amphora, listener_id)
-    if not config.services or not netns.exists(amphora.paths.netns):
+    config = lvs_config.parse(stored_config(change, listener_id).decode("utf-8", "replace"))
+    others = _services_of_others(change, listener_id)
+    if not config.services or not netns.exists(change.paths.netns):
         return
     try:
-        table = ipvs.read(amphora.paths.netns)
+        table = ipvs.read(change.paths.netns)
         left = tuple(lvs_change.RemoveService(key) for key in config.services if key in table and key not in others)
         if left:
             LOG.warning("removing services that keepalived had left listener=%s steps=%s", listener_id, left)
-            ipvs.perform(amphora.paths.netns, left)
+            ipvs.perform(change.paths.netns, left)
     except HostFailure as error:
         LOG.debug("cannot look for services left in IPVS listener=%s: %s", listener_id, error.detail)
 

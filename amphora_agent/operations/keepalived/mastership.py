@@ -20,7 +20,7 @@ from amphora_agent.core.settings import Topology
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
 from amphora_agent.host.procfs import is_program, read_pid
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.inventory import loadbalancer_ids
 from amphora_agent.operations.keepalived import vrrp
 
@@ -70,20 +70,21 @@ def look(amphora: Amphora, memory: Memory, now: float) -> Memory:
     if not _may_be_master(amphora):
         return {}
     memory, verdict = judge(memory, _pids(amphora), now)
-    if _needed(amphora, verdict) is not None and amphora.mutation.acquire(timeout=LOCK_TIMEOUT):
-        try:
-            # What held the lock may explain what was seen. At the same `now`, a HAProxy that is back is there from this
-            # moment on, and the wait makes nothing that is still missing look missing for longer.
-            memory, verdict = judge(memory, _pids(amphora), now)
-            act = _needed(amphora, verdict)
-            if act is not None:
-                act(amphora)
-        finally:
-            amphora.mutation.release()
+    if _needed(amphora, verdict) is None:
+        return memory
+    with amphora.changing_politely(LOCK_TIMEOUT) as change:
+        if change is None:
+            return memory
+        # What held the lock may explain what was seen. At the same `now`, a HAProxy that is back is there from this
+        # moment on, and the wait makes nothing that is still missing look missing for longer.
+        memory, verdict = judge(memory, _pids(change), now)
+        act = _needed(change, verdict)
+        if act is not None:
+            act(change)
     return memory
 
 
-def _needed(amphora: Amphora, verdict: Verdict) -> Callable[[Amphora], None] | None:
+def _needed(amphora: Amphora, verdict: Verdict) -> Callable[[Change], None] | None:
     """Return what the verdict asks for and is not done yet; a stop that failed is tried again."""
     match verdict:
         case Verdict.UNFIT:
@@ -104,15 +105,15 @@ def _pids(amphora: Amphora) -> dict[LoadBalancerId, int | None]:
     return {lb_id: pid if pid is not None and is_program(pid, program) else None for lb_id, pid in pids.items()}
 
 
-def _resign(amphora: Amphora) -> None:
-    files.make_directory(amphora.paths.vrrp_agent, 0o700)
-    files.write_atomic(amphora.paths.vrrp_resigned, b"")
+def _resign(change: Change) -> None:
+    files.make_directory(change.paths.vrrp_agent, 0o700)
+    files.write_atomic(change.paths.vrrp_resigned, b"")
     LOG.error("resigned the mastership: HAProxy cannot be kept running")
-    vrrp.stop(amphora)
+    vrrp.stop(change)
 
 
-def _return(amphora: Amphora) -> None:
-    if not vrrp.is_alive(amphora):
-        vrrp.start(amphora)
+def _return(change: Change) -> None:
+    if not vrrp.is_alive(change):
+        vrrp.start(change)
         LOG.warning("asked for the mastership again: HAProxy runs")
-    files.remove(amphora.paths.vrrp_resigned)
+    files.remove(change.paths.vrrp_resigned)

@@ -29,7 +29,7 @@ from amphora_agent.host.network import netlink, netns
 from amphora_agent.host.procfs import is_program, process_start_time, read_pid, running_pid
 from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations.actions import Action
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.inventory import loadbalancer_ids, lvs_listener_ids
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ _LVS_CHECK_MODE = 0o500
 _CONFIG_MODE = 0o644
 
 
-def upload(amphora: Amphora, body: bytes) -> None:
+def upload(change: Change, body: bytes) -> None:
     """Store a VRRP configuration and the check scripts; keepalived is not touched.
 
     From now on heartbeats need a living keepalived.
@@ -52,18 +52,17 @@ def upload(amphora: Amphora, body: bytes) -> None:
     Raises:
         HostFailure: the disk or the supervisor refused.
     """
-    paths = amphora.paths
-    with amphora.mutation:
-        files.make_directory(paths.vrrp_checks)
-        files.make_directory(paths.vrrp_agent, 0o700)
-        _write(paths.vrrp_config, body, _CONFIG_MODE)
-        refresh_checks(amphora)
-        with reported_as("Error enabling octavia-keepalived service"):
-            amphora.supervisor.enable(keepalived_process.vrrp_unit(paths))
-        LOG.info("stored a VRRP configuration bytes=%d", len(body))
+    paths = change.paths
+    files.make_directory(paths.vrrp_checks)
+    files.make_directory(paths.vrrp_agent, 0o700)
+    _write(paths.vrrp_config, body, _CONFIG_MODE)
+    refresh_checks(change)
+    with reported_as("Error enabling octavia-keepalived service"):
+        change.supervisor.enable(keepalived_process.vrrp_unit(paths))
+    LOG.info("stored a VRRP configuration bytes=%d", len(body))
 
 
-def perform(amphora: Amphora, action: Action) -> Action:
+def perform(change: Change, action: Action) -> Action:
     """Start, stop or reload keepalived and return what was done: a start of what runs is a reload.
 
     Returns once keepalived lives and has written its pid file, or is gone and its VIP with it.
@@ -71,25 +70,24 @@ def perform(amphora: Amphora, action: Action) -> Action:
     Raises:
         HostFailure: keepalived's own words in the detail.
     """
-    with amphora.mutation:
-        unit = keepalived_process.vrrp_unit(amphora.paths)
-        _mend_pid_file(amphora, unit)
-        done = Action.RELOAD if action is Action.START and is_alive(amphora) else action
-        try:
-            match done:
-                case Action.START:
-                    _start(amphora, unit)
-                case Action.RELOAD:
-                    _reload(amphora, unit)
-                case Action.STOP:
-                    stop(amphora)
-                case _:
-                    assert_never(done)
-        except HostFailure as error:
-            words = f"{error}: {error.detail}\n{amphora.supervisor.log_tail(unit)}".strip()
-            raise HostFailure(f"Failed to {done} octavia-keepalived service", words) from error
-        files.remove(amphora.paths.vrrp_resigned)
-        return done
+    unit = keepalived_process.vrrp_unit(change.paths)
+    _mend_pid_file(change, unit)
+    done = Action.RELOAD if action is Action.START and is_alive(change) else action
+    try:
+        match done:
+            case Action.START:
+                _start(change, unit)
+            case Action.RELOAD:
+                _reload(change, unit)
+            case Action.STOP:
+                stop(change)
+            case _:
+                assert_never(done)
+    except HostFailure as error:
+        words = f"{error}: {error.detail}\n{change.supervisor.log_tail(unit)}".strip()
+        raise HostFailure(f"Failed to {done} octavia-keepalived service", words) from error
+    files.remove(change.paths.vrrp_resigned)
+    return done
 
 
 def is_alive(amphora: Amphora) -> bool:
@@ -98,40 +96,40 @@ def is_alive(amphora: Amphora) -> bool:
     return running_pid(paths.vrrp_pid, keepalived_process.PROGRAM, paths.vrrp_config) is not None
 
 
-def _mend_pid_file(amphora: Amphora, unit: Unit) -> None:
+def _mend_pid_file(change: Change, unit: Unit) -> None:
     """Write the pid file again when something has spoilt it: the heartbeat and the checks of others believe it."""
-    pid = None if is_alive(amphora) else amphora.supervisor.main_pid(unit)
+    pid = None if is_alive(change) else change.supervisor.main_pid(unit)
     if pid is not None and is_program(pid, keepalived_process.PROGRAM):
         LOG.warning("wrote the pid file of keepalived again pid=%d", pid)
-        files.write_atomic(amphora.paths.vrrp_pid, f"{pid}\n".encode(), _CHECK_MODE)
+        files.write_atomic(change.paths.vrrp_pid, f"{pid}\n".encode(), _CHECK_MODE)
 
 
-def stop(amphora: Amphora) -> None:
-    """Stop keepalived and see to it that no VIP stays behind. The caller holds the mutation lock.
+def stop(change: Change) -> None:
+    """Stop keepalived and see to it that no VIP stays behind.
 
     Raises:
         HostFailure: it still runs.
     """
-    paths = amphora.paths
-    amphora.supervisor.stop(keepalived_process.vrrp_unit(paths))
+    paths = change.paths
+    change.supervisor.stop(keepalived_process.vrrp_unit(paths))
     files.remove_volatile(paths.vrrp_applied)
     files.remove(paths.vrrp_pid)
-    release_vips(amphora)
+    release_vips(change)
     LOG.info("stopped keepalived of VRRP")
 
 
-def start(amphora: Amphora) -> None:
-    """Start keepalived. The caller holds the mutation lock.
+def start(change: Change) -> None:
+    """Start keepalived.
 
     Raises:
         HostFailure: it does not come up.
     """
-    _start(amphora, keepalived_process.vrrp_unit(amphora.paths))
+    _start(change, keepalived_process.vrrp_unit(change.paths))
 
 
-def release_vips(amphora: Amphora) -> None:
+def release_vips(change: Change) -> None:
     """Remove the VIPs that a killed keepalived left on their interface; failures are logged."""
-    paths = amphora.paths
+    paths = change.paths
     vips = vrrp_config.vips((files.read_optional(paths.vrrp_config) or b"").decode("utf-8", "replace"))
     if not vips or not netns.exists(paths.netns):
         return
@@ -152,17 +150,17 @@ def _remove_here(vips: frozenset[Address]) -> list[str]:
     return [str(step.address) for step in left]
 
 
-def refresh_checks(amphora: Amphora, *, leaving: LoadBalancerId | None = None) -> None:
+def refresh_checks(change: Change, *, leaving: LoadBalancerId | None = None) -> None:
     """Write the scripts keepalived runs, where they differ from what this moment wants.
 
     Args:
-        amphora: whose.
+        change: whose.
         leaving: a load balancer that is being deleted.
 
     Raises:
         HostFailure: the disk refused.
     """
-    paths = amphora.paths
+    paths = change.paths
     stored = loadbalancer_ids(paths)
     serving = [lb_id for lb_id in stored if lb_id != leaving and not paths.stopped(lb_id).exists()]
     sockets = [paths.stats_socket(lb_id) for lb_id in serving]
@@ -178,7 +176,7 @@ def refresh_checks(amphora: Amphora, *, leaving: LoadBalancerId | None = None) -
         _write(paths.vrrp_lvs_check, vrrp_script.lvs_check(paths.lvs).encode(), _LVS_CHECK_MODE)
 
 
-def follow_loadbalancer(amphora: Amphora, lb_id: LoadBalancerId, action: Action) -> None:
+def follow_loadbalancer(change: Change, lb_id: LoadBalancerId, action: Action) -> None:
     """Note whether a load balancer shall run, and have the checks know it before HAProxy is touched.
 
     The note outlives this action: a stopped load balancer is not expected by any later check either.
@@ -186,23 +184,23 @@ def follow_loadbalancer(amphora: Amphora, lb_id: LoadBalancerId, action: Action)
     Raises:
         HostFailure: the disk refused.
     """
-    paths = amphora.paths
+    paths = change.paths
     if action is Action.STOP:
         files.make_directory(paths.loadbalancer_agent(lb_id), 0o700)
         files.write_atomic(paths.stopped(lb_id), b"")
     else:
         files.remove(paths.stopped(lb_id))
-    if amphora.topology is Topology.ACTIVE_STANDBY:
-        refresh_checks(amphora)
+    if change.topology is Topology.ACTIVE_STANDBY:
+        refresh_checks(change)
 
 
 @contextlib.contextmanager
-def reloading(amphora: Amphora, lb_id: LoadBalancerId) -> Iterator[None]:
+def reloading(change: Change, lb_id: LoadBalancerId) -> Iterator[None]:
     """Have the check forgive HAProxy's silence for the length of the block, a minute at most."""
-    if amphora.topology is not Topology.ACTIVE_STANDBY:
+    if change.topology is not Topology.ACTIVE_STANDBY:
         yield
         return
-    flag = amphora.paths.reloading(lb_id)
+    flag = change.paths.reloading(lb_id)
     until = boot_seconds() + RELOAD_ALLOWANCE
     files.write_volatile(flag, f"{until:.1f}\n".encode(), _CHECK_MODE)
     try:
@@ -217,46 +215,46 @@ def check_command() -> tuple[str, ...]:
     return (sys.executable, "-IS", str(module))
 
 
-def _start(amphora: Amphora, unit: Unit) -> None:
-    paths = amphora.paths
+def _start(change: Change, unit: Unit) -> None:
+    paths = change.paths
     config = files.read_optional(paths.vrrp_config)
     if config is None:
         raise HostFailure("cannot start keepalived", "no configuration was uploaded")
     netns.ensure(paths.netns)
     files.remove(paths.vrrp_pid)
-    amphora.supervisor.enable(unit)
-    amphora.supervisor.start(unit)
+    change.supervisor.enable(unit)
+    change.supervisor.start(unit)
     for _ in _until(READY_DEADLINE):
-        if is_alive(amphora):
-            _record(amphora, config)
+        if is_alive(change):
+            _record(change, config)
             LOG.info("started keepalived of VRRP pid=%s", read_pid(paths.vrrp_pid))
             return
-        if amphora.supervisor.main_pid(unit) is None:
+        if change.supervisor.main_pid(unit) is None:
             break
     raise HostFailure("cannot start keepalived", "it wrote no pid file")
 
 
-def _reload(amphora: Amphora, unit: Unit) -> None:
-    paths = amphora.paths
+def _reload(change: Change, unit: Unit) -> None:
+    paths = change.paths
     config = files.read_optional(paths.vrrp_config)
     pid = read_pid(paths.vrrp_pid)
-    if config is None or pid is None or not is_alive(amphora):
+    if config is None or pid is None or not is_alive(change):
         raise HostFailure("cannot reload keepalived", "it is not running")
     applied = applied_from_json(files.read_optional(paths.vrrp_applied) or b"")
     if applied is not None and applied == _applied(config, pid):
         LOG.info("left keepalived of VRRP alone reason=it has this configuration")
         return
-    amphora.supervisor.reload(unit)
-    _record(amphora, config)
+    change.supervisor.reload(unit)
+    _record(change, config)
     LOG.info("reloaded keepalived of VRRP pid=%d", pid)
 
 
-def _record(amphora: Amphora, config: bytes) -> None:
-    pid = read_pid(amphora.paths.vrrp_pid)
+def _record(change: Change, config: bytes) -> None:
+    pid = read_pid(change.paths.vrrp_pid)
     applied = _applied(config, pid) if pid is not None else None
     if applied is not None:
-        files.make_directory(amphora.paths.vrrp_agent, 0o700)
-        files.write_volatile(amphora.paths.vrrp_applied, applied_to_json(applied))
+        files.make_directory(change.paths.vrrp_agent, 0o700)
+        files.write_volatile(change.paths.vrrp_applied, applied_to_json(applied))
 
 
 def _applied(config: bytes, pid: int) -> Applied | None:

@@ -23,7 +23,7 @@ from amphora_agent.errors import AgentError, HostFailure, InvalidRequest, NotFou
 from amphora_agent.host import files
 from amphora_agent.host.network import advertise as wire
 from amphora_agent.host.network import netlink, netns, nft
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.network import nics
 from amphora_agent.operations.network.reconcile import (
     FILTER_MODE,
@@ -100,13 +100,13 @@ def _holders_of(wanted: Iterable[Address]) -> list[tuple[Link, Address]]:
         return [(link, address) for link, address in netlink.addresses_by_link(kernel) if address in wanted]
 
 
-def write_loopback(amphora: Amphora) -> None:
+def write_loopback(change: Change) -> None:
     """Write the interface file of `lo`, which the agent does at each start."""
-    files.make_directory(amphora.paths.interfaces)
-    store(amphora.paths, LOOPBACK)
+    files.make_directory(change.paths.interfaces)
+    store(change.paths, LOOPBACK)
 
 
-def set_rules(amphora: Amphora, ip: str, rules: Sequence[AllowRule]) -> None:
+def set_rules(change: Change, ip: str, rules: Sequence[AllowRule]) -> None:
     """Replace what the VIP interface lets in; an empty list closes it. Kept over reboots.
 
     Raises:
@@ -114,9 +114,9 @@ def set_rules(amphora: Amphora, ip: str, rules: Sequence[AllowRule]) -> None:
         NotFound: no interface has it.
         HostFailure: nft refuses the rules; the previous ones stay, on disk and in the kernel.
     """
-    paths = amphora.paths
-    with amphora.mutation, exclusively(paths):
-        name = find_interface(amphora, ip)
+    paths = change.paths
+    with exclusively(paths):
+        name = find_interface(change, ip)
         interface = load(paths, name)
         if interface is None or interface.type is not InterfaceType.VIP:
             raise InvalidRequest("Invalid rules information", f"{ip} is on {name}, which is not the VIP's interface")
@@ -141,12 +141,9 @@ def masquerade(paths: Paths, action: MasqueradeAction, wanted: Masquerade) -> No
     netns.inside(paths.netns, lambda: nft.load(ruleset))
 
 
-def bring_up_all(amphora: Amphora) -> None:
-    """Re-assert the whole namespace: create it, move listed NICs in, reconcile every interface. Logs failures.
-
-    The caller holds `amphora.mutation`.
-    """
-    for error in bring_up_everything(amphora.paths):
+def bring_up_all(change: Change) -> None:
+    """Re-assert the whole namespace: create it, move listed NICs in, reconcile every interface. Logs failures."""
+    for error in bring_up_everything(change.paths):
         LOG.error("%s: %s", error, error.detail)
 
 
@@ -209,10 +206,10 @@ def bring_down(paths: Paths, name: str) -> list[AgentError]:
     return []
 
 
-def prune(amphora: Amphora) -> None:
-    """Forget NICs that are gone for good. The caller holds `amphora.mutation`."""
-    with exclusively(amphora.paths):
-        nics.prune(amphora.paths)
+def prune(change: Change) -> None:
+    """Forget NICs that are gone for good."""
+    with exclusively(change.paths):
+        nics.prune(change.paths)
 
 
 def watch(amphora: Amphora) -> None:
@@ -250,14 +247,14 @@ def look_after(amphora: Amphora, known: frozenset[str]) -> frozenset[str]:
     """
     paths = amphora.paths
     if nics.late(paths):
-        with amphora.mutation:
+        with amphora.changing() as change:
             if nics.late(paths):  # not the one a plug was about to move
-                bring_up_all(amphora)
+                bring_up_all(change)
             if nics.late(paths):
                 raise HostFailure("cannot take a NIC into the namespace", "see above")
     present = nics.inside_macs(paths)
     if known - present:
         LOG.info("NICs are gone from the namespace: %s", " ".join(sorted(known - present)))
-        with amphora.mutation, exclusively(paths):
+        with amphora.changing(), exclusively(paths):
             refill_routes(paths, load_all(paths)[0])
     return present

@@ -25,7 +25,7 @@ from amphora_agent.core.network.nic_list import PluggedNic, name_of
 from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound, reported_as
 from amphora_agent.host import files
 from amphora_agent.host.network import netlink, netns, pci
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.network import nics
 from amphora_agent.operations.network.interfaces import advertise
 from amphora_agent.operations.network.reconcile import (
@@ -46,7 +46,7 @@ _NO_NIC = "No suitable network interface found"
 _ATTACH_WAIT = 1.5
 
 
-def plug_vip(amphora: Amphora, net: VipNet, port: Port) -> str:
+def plug_vip(change: Change, net: VipNet, port: Port) -> str:
     """Move the VIP's NIC into the namespace as eth1 and configure it; return its name.
 
     Raises:
@@ -55,34 +55,33 @@ def plug_vip(amphora: Amphora, net: VipNet, port: Port) -> str:
         InvalidRequest: it is a member's.
         HostFailure: it could not be configured; the same request goes on from there.
     """
-    _await_nic(amphora, port.mac)
     _log_unusable_routes(net.vips)
-    with amphora.mutation, exclusively(amphora.paths):
-        desired = vip_interface(net, port, amphora.topology)
-        link = _find_inside(amphora, port.mac)
+    with exclusively(change.paths):
+        desired = vip_interface(net, port, change.topology)
+        link = _find_inside(change, port.mac)
         with reported_as("Error plugging VIP"):
             if link is not None:
-                desired = _complete_vip(amphora, link, desired)
+                desired = _complete_vip(change, link, desired)
             else:
-                _move_in(amphora, port.mac, desired)
-            reconcile(amphora.paths, desired, load_all(amphora.paths)[0])
+                _move_in(change, port.mac, desired)
+            reconcile(change.paths, desired, load_all(change.paths)[0])
     if link is not None:
         raise Conflict("Interface already exists")
     return desired.name
 
 
-def _complete_vip(amphora: Amphora, link: Link, desired: Interface) -> Interface:
+def _complete_vip(change: Change, link: Link, desired: Interface) -> Interface:
     """Return what a VIP interface that is inside shall be: what later requests made of it, if it is the same VIP's."""
-    paths = amphora.paths
+    paths = change.paths
     if link.name != VIP_INTERFACE:
         if nics.is_ours(link.name):
             raise InvalidRequest("Invalid subnet information", f"mac_address: {link.mac} is a member's, {link.name}")
         nics.rename(paths, link, VIP_INTERFACE)
-    stored = _stored_vip(amphora)
+    stored = _stored_vip(change)
     is_recorded = name_of(nics.plugged(paths), link.mac) == VIP_INTERFACE
     if stored is None or not is_recorded or not _addresses(desired) <= _addresses(stored):
         stored = desired
-    _persist(amphora, link.mac, stored)
+    _persist(change, link.mac, stored)
     return stored
 
 
@@ -99,11 +98,11 @@ def _stored_vip(amphora: Amphora) -> Interface | None:
     return stored if stored is not None and stored.type is InterfaceType.VIP else None
 
 
-def plug_network(amphora: Amphora, port: Port, fixed_ips: Sequence[FixedIp], net: VipNet | None) -> tuple[str, bool]:
+def plug_network(change: Change, port: Port, fixed_ips: Sequence[FixedIp], net: VipNet | None) -> tuple[str, bool]:
     """Configure a member's NIC, or the VIP's for members behind it, and move it into the namespace unless it is there.
 
     Args:
-        amphora: where.
+        change: where.
         port: whose NIC.
         fixed_ips: all addresses it shall have; none means that they come from DHCP and router advertisements.
         net: the VIPs when it is the VIP's NIC; looked at only when that is in the namespace.
@@ -115,22 +114,21 @@ def plug_network(amphora: Amphora, port: Port, fixed_ips: Sequence[FixedIp], net
         InvalidRequest: it is the VIP's and `net` is missing, or the other way round.
         HostFailure: it could not be configured; the same request goes on from there.
     """
-    _await_nic(amphora, port.mac)
     _log_unusable_routes((*fixed_ips, *(net.vips if net is not None else ())))
-    with amphora.mutation, exclusively(amphora.paths):
-        link = _find_inside(amphora, port.mac)
+    with exclusively(change.paths):
+        link = _find_inside(change, port.mac)
         _refuse_mistaken_identity(link, net)
         what = "vip" if link is not None and link.name == VIP_INTERFACE else "network"
         with reported_as(f"Error plugging {what}"):
             if link is None:
-                desired = _plug_member(amphora, port, fixed_ips)
+                desired = _plug_member(change, port, fixed_ips)
             elif net is None:
-                desired = _replug_member(amphora, link, port, fixed_ips)
+                desired = _replug_member(change, link, port, fixed_ips)
             else:
-                desired = vip_interface(_with_known_vips(amphora, net), port, amphora.topology, fixed_ips)
-                _persist(amphora, port.mac, desired)
-            reconcile(amphora.paths, desired, load_all(amphora.paths)[0])
-    advertise(amphora, [fixed.address for fixed in fixed_ips])
+                desired = vip_interface(_with_known_vips(change, net), port, change.topology, fixed_ips)
+                _persist(change, port.mac, desired)
+            reconcile(change.paths, desired, load_all(change.paths)[0])
+    advertise(change, [fixed.address for fixed in fixed_ips])
     return desired.name, link is not None
 
 
@@ -152,44 +150,44 @@ def _with_known_vips(amphora: Amphora, net: VipNet) -> VipNet:
     return VipNet(vips=(net.vips[0], *known), vrrp_ip=net.vrrp_ip)
 
 
-def _plug_member(amphora: Amphora, port: Port, fixed_ips: Sequence[FixedIp]) -> Interface:
-    paths = amphora.paths
+def _plug_member(change: Change, port: Port, fixed_ips: Sequence[FixedIp]) -> Interface:
+    paths = change.paths
     nics.prune(paths)
     name = nics.free_name(paths)
     dhcp_client(paths, name).stop()  # of a NIC that had the name and is gone
     desired = member_interface(name, port, fixed_ips)
-    _move_in(amphora, port.mac, desired)
+    _move_in(change, port.mac, desired)
     return desired
 
 
-def _replug_member(amphora: Amphora, link: Link, port: Port, fixed_ips: Sequence[FixedIp]) -> Interface:
-    name = link.name if nics.is_ours(link.name) else nics.free_name(amphora.paths)
+def _replug_member(change: Change, link: Link, port: Port, fixed_ips: Sequence[FixedIp]) -> Interface:
+    name = link.name if nics.is_ours(link.name) else nics.free_name(change.paths)
     desired = member_interface(name, port, fixed_ips)
-    _persist(amphora, port.mac, desired)
+    _persist(change, port.mac, desired)
     if name != link.name:
-        nics.rename(amphora.paths, link, name)
+        nics.rename(change.paths, link, name)
     return desired
 
 
-def _find_inside(amphora: Amphora, mac: str) -> Link | None:
-    netns.ensure(amphora.paths.netns)
-    if mac not in nics.inside_macs(amphora.paths):
+def _find_inside(change: Change, mac: str) -> Link | None:
+    netns.ensure(change.paths.netns)
+    if mac not in nics.inside_macs(change.paths):
         return None
-    return link_of_mac(nics.links_inside(amphora.paths), mac)
+    return link_of_mac(nics.links_inside(change.paths), mac)
 
 
-def _persist(amphora: Amphora, mac: str, desired: Interface) -> None:
-    store(amphora.paths, desired)
-    nics.record(amphora.paths, PluggedNic(mac, desired.name))
+def _persist(change: Change, mac: str, desired: Interface) -> None:
+    store(change.paths, desired)
+    nics.record(change.paths, PluggedNic(mac, desired.name))
 
 
-def _move_in(amphora: Amphora, mac: str, desired: Interface) -> None:
+def _move_in(change: Change, mac: str, desired: Interface) -> None:
     """Persist and move; when the move fails, nothing of it stays on disk."""
-    paths = amphora.paths
+    paths = change.paths
     file = paths.interface(desired.name)
     before, listed = files.read_optional(file), nics.plugged(paths)
     try:
-        _persist(amphora, mac, desired)
+        _persist(change, mac, desired)
         if not nics.move(paths, mac, desired.name):
             raise NotFound(_NO_NIC, _NO_NIC)
     except AgentError:
@@ -201,8 +199,8 @@ def _move_in(amphora: Amphora, mac: str, desired: Interface) -> None:
         raise
 
 
-def _await_nic(amphora: Amphora, mac: str) -> None:
-    """Wait a little for a NIC that the cloud attaches at this moment. Takes no lock.
+def await_nic(amphora: Amphora, mac: str) -> None:
+    """Wait a little for a NIC that the cloud attaches at this moment; before a change, which would hold up others.
 
     Raises:
         NotFound: it is neither here nor in the namespace.

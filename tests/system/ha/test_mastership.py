@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -17,7 +16,7 @@ from amphora_agent.core.keepalived.mastership import Memory
 from amphora_agent.core.paths import paths_of
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor.direct import DirectSupervisor
-from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.amphora import Amphora, ChangeLock
 from amphora_agent.operations.keepalived.mastership import look
 from testbed.amphora import LB_ID
 from testbed.namespaces import unique
@@ -26,23 +25,20 @@ LB = LoadBalancerId(LB_ID)
 GONE = 2**22
 
 
-@dataclass(slots=True)
-class Operation:
-    """In place of the mutation lock: held by an operation that ends when somebody waits for it."""
+class LateLock(ChangeLock):
+    """A lock that somebody has whose operation ends when the lock is waited for."""
 
-    end: Callable[[], object]
-    is_held: bool = False
+    def __init__(self, end: Callable[[], object]) -> None:
+        super().__init__()
+        self._end = end
 
-    def acquire(self, *, timeout: float) -> bool:
+    @contextlib.contextmanager
+    def hold_politely(self, patience: float) -> Iterator[bool]:
         """Wait for the end of the operation."""
-        assert timeout > 0
-        self.end()
-        self.is_held = True
-        return True
-
-    def release(self) -> None:
-        """Let the next one in."""
-        self.is_held = False
+        assert patience > 0
+        self._end()
+        with super().hold_politely(patience) as is_held:
+            yield is_held
 
 
 @pytest.fixture
@@ -91,10 +87,10 @@ def lose(amphora: Amphora, haproxy: int, end: Callable[[], object]) -> Memory:
     paths.haproxy_pid(LB).write_text(f"{GONE}\n")
     memory = look(amphora, memory, 10.0)
     assert not paths.vrrp_resigned.exists()
-    operation = Operation(end)
-    memory = look(replace(amphora, mutation=cast("threading.Lock", operation)), memory, 20.0)
-    assert not operation.is_held
-    return memory
+    lock = LateLock(end)
+    memory = look(replace(amphora, lock=lock), memory, 20.0)
+    with lock.hold():  # it was let go of, or this would be refused to the holder
+        return memory
 
 
 def test_haproxy_that_stays_away_costs_the_mastership(amphora: Amphora, haproxy: int) -> None:
@@ -128,5 +124,5 @@ def test_a_start_by_the_controller_has_the_last_word(amphora: Amphora, haproxy: 
     paths.vrrp_agent.mkdir()
     paths.vrrp_resigned.touch()
     before = paths.vrrp_pid.read_text()
-    look(replace(amphora, mutation=cast("threading.Lock", Operation(paths.vrrp_resigned.unlink))), memory, 10.0)
+    look(replace(amphora, lock=LateLock(paths.vrrp_resigned.unlink)), memory, 10.0)
     assert paths.vrrp_pid.read_text() == before

@@ -52,7 +52,8 @@ def test_a_member_without_fixed_ips_asks_for_addresses(machine: Machine, lease: 
     assert Path("/etc/resolv.conf").read_bytes() == resolver
     advertise_prefix(machine.outside, peer, PREFIX)
     wait_for(lambda: len(machine.addresses("eth2")) == 2, "SLAAC")
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     assert len(machine.addresses("eth2")) == 2
 
 
@@ -64,7 +65,8 @@ def test_a_vip_port_without_an_address_of_its_own(machine: Machine) -> None:
     with dhcp_server(machine.outside, peer, "10.9.0.9"):
         assert client(machine).post("/1.0/plug/vip/10.9.0.5", json=body).status_code == 202
         assert machine.addresses("eth1") == {"10.9.0.9/24", "10.9.0.5/32"}
-        interfaces.bring_up_all(machine.amphora)
+        with machine.amphora.changing() as change:
+            interfaces.bring_up_all(change)
         assert machine.addresses("eth1") == {"10.9.0.9/24", "10.9.0.5/32"}
 
 
@@ -78,7 +80,8 @@ def test_a_client_that_died_is_started_again_and_down_releases(machine: Machine)
         first = int(dhcp.pid_file.read_text())
         os.kill(first, 9)
         wait_for(lambda: not machine_sees(machine, dhcp.interface), "the client's end")
-        interfaces.bring_up_all(machine.amphora)
+        with machine.amphora.changing() as change:
+            interfaces.bring_up_all(change)
         assert int(dhcp.pid_file.read_text()) != first
         assert machine.addresses("eth2") == {"10.20.0.1/24"}
         assert interfaces.bring_down(machine.paths, "eth2") == []
@@ -111,7 +114,8 @@ def test_from_fixed_to_automatic_and_back(machine: Machine) -> None:
             assert machine.routes("eth2") == FIXED_ROUTES
             assert automatic_state(machine) == ("0", False)
             advertise_prefix(machine.outside, peer, PREFIX)
-            interfaces.bring_up_all(machine.amphora)
+            with machine.amphora.changing() as change:
+                interfaces.bring_up_all(change)
             assert machine.addresses("eth2") == {"10.20.0.5/24"}
     assert fixed == ("1", False), "an interface that never was automatic keeps the kernel's settings"
 

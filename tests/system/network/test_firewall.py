@@ -88,11 +88,13 @@ def test_rules_survive_a_reboot_and_a_broken_file_closes_the_vip(machine: Machin
     agent = plugged(machine, SRIOV_VIP)
     assert agent.put(RULES_URL, json=[rule("TCP", None, 443)]).status_code == 200
     machine.reboot([("ens5", VIP_MAC)])
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     assert vip_chain(machine) == ["tcp dport 443 accept"]
     machine.paths.nftables_rules.write_text("table inet amphora_table {\n  chain amphora_vi", encoding="utf-8")
     machine.reboot([("ens5", VIP_MAC)])
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     assert vip_chain(machine) == []
     assert "policy drop" in ruleset(machine)
     assert machine.addresses("eth1") == {"10.9.0.9/24", "10.9.0.5/32"}
@@ -208,7 +210,8 @@ def test_masquerading_is_there_once_and_per_interface_and_family(machine: Machin
         once.count(f"chain {family}-{protocol}-masq") for family in ("ip", "ip6") for protocol in ("udp", "sctp")
     ] == [1] * 4
     assert once.count("notrack") == 4
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     assert ruleset(machine) == once
     assert elements(machine, 4, "masqueraded") == {"eth1", "eth2"}
     assert elements(machine, 4, "untracked") == {"eth1", "eth2"}

@@ -127,12 +127,16 @@ def test_prune_forgets_what_is_gone_but_not_while_nothing_is_there_yet(machine: 
         machine.add_nic(f"ens{number}", mac(number))
         assert agent.post("/1.0/plug/network", json=member(number)).status_code == 202
     machine.reboot([])
-    interfaces.bring_up_all(machine.amphora)
-    interfaces.prune(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
+    with machine.amphora.changing() as change:
+        interfaces.prune(change)
     assert len(nics.plugged(machine.paths)) == 2
     machine.add_nic("ens3", mac(3))
-    interfaces.bring_up_all(machine.amphora)
-    interfaces.prune(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
+    with machine.amphora.changing() as change:
+        interfaces.prune(change)
     assert [nic.name for nic in nics.plugged(machine.paths)] == ["eth3"]
     assert not machine.paths.interface("eth2").exists()
     assert machine.paths.interface("eth3").exists()
@@ -144,7 +148,8 @@ def test_a_late_nic_keeps_its_name_and_is_taken_in(machine: Machine) -> None:
         machine.add_nic(f"ens{number}", mac(number))
         assert agent.post("/1.0/plug/network", json=member(number)).status_code == 202
     machine.reboot([("ens3", mac(3))])
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     interfaces.watch(machine.amphora)
     machine.add_nic("ens2", mac(2))
     deadline = time.monotonic() + 10
@@ -160,7 +165,8 @@ def test_a_nic_inside_under_another_name_has_its_line_corrected(machine: Machine
     assert agent.post("/1.0/plug/network", json=member(2)).status_code == 202
     machine.inside_run("ip", "link", "set", "eth2", "down")
     machine.inside_run("ip", "link", "set", "eth2", "name", "eth7")
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     assert [nic.name for nic in nics.plugged(machine.paths)] == ["eth7"]
     answer = agent.post("/1.0/plug/network", json=member(2))
     assert (answer.json or {})["details"] == "Updated existing interface eth7"

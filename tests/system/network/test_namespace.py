@@ -70,7 +70,8 @@ def test_ip_netns_sees_it_and_one_made_by_ip_netns_is_taken_as_it_is(machine: Ma
     identity = machine.paths.netns.stat().st_ino
     netns.ensure(machine.paths.netns)
     assert machine.paths.netns.stat().st_ino == identity
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     assert machine.addresses("lo") == {"127.0.0.1/8", "::1/128"}
     assert netns.inside(machine.paths.netns, lambda: netns.read_sysctl("net/ipv4/ip_forward")) == "1"
 
@@ -178,7 +179,8 @@ def test_a_process_without_plugs_does_not_pay_for_pyroute2() -> None:
 
 def test_files_have_the_contract_s_modes(machine: Machine) -> None:
     machine.add_nic("ens5", VIP_MAC)
-    interfaces.write_loopback(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.write_loopback(change)
     assert client(machine).post("/1.0/plug/vip/10.9.0.5", json=PLUG_VIP).status_code == 202
     for file in (machine.paths.interface("eth1"), machine.paths.interface("lo"), machine.paths.plugged_interfaces):
         assert stat.S_IMODE(file.stat().st_mode) == 0o644

@@ -142,7 +142,8 @@ def test_reboot_finds_nics_by_mac(machine: Machine, name: str) -> None:
     assert agent.post("/1.0/plug/vip/10.9.0.5", json=PLUG_VIP).status_code == 202
     assert agent.post("/1.0/plug/network", json=PLUG_NETWORK).status_code == 202
     machine.reboot([(name, VIP_MAC), ("eth7", MEMBER_MAC)])
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     assert machine.addresses("eth1") == {"10.9.0.9/24", "10.9.0.5/32"}
     assert machine.addresses("eth2") == {"10.20.0.5/24"}
     assert machine.rules() == {"32000: from 10.9.0.5 lookup 1 proto static"}

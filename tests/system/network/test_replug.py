@@ -91,7 +91,8 @@ def test_keepalived_s_own_is_left_alone(make_machine: MakeMachine) -> None:
         machine.inside_run("ip", *words.split())
     before = machine.addresses("eth1"), machine.routes("eth1", "1"), machine.rules()
     assert agent.post("/1.0/plug/vip/10.9.0.5", json=PLUG_VIP | {"additional_vips": [SIX_VIP]}).status_code == 409
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     post(agent, "network", replug_vip(OWN_IP))
     assert (machine.addresses("eth1"), machine.routes("eth1", "1"), machine.rules()) == before
 
@@ -109,7 +110,8 @@ def test_what_others_added_by_hand_goes_and_what_is_not_ours_stays(machine: Mach
         "rule add from 10.98.0.1 table 1 priority 90 protocol 18",
     ):
         machine.inside_run("ip", *words.split())
-    interfaces.bring_up_all(machine.amphora)
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
     assert machine.addresses("eth1") == {"10.9.0.9/24", "10.9.0.5/32", "10.98.0.1/24"}
     routes = machine.routes("eth1")
     assert not any(route.startswith("198.51.100.0") for route in routes)

@@ -266,11 +266,10 @@ class World:
 
     def restart(self) -> None:
         """What the agent does when it starts."""
-        amphora = self.machine.amphora
-        with amphora.mutation:
-            interfaces.write_loopback(amphora)
-            interfaces.prune(amphora)
-            assert interfaces.bring_up_everything(amphora.paths) == []
+        with self.machine.amphora.changing() as change:
+            interfaces.write_loopback(change)
+            interfaces.prune(change)
+            assert interfaces.bring_up_everything(change.paths) == []
 
     def request(self, event: PlugVip | PlugNetwork) -> None:
         """What the controller does, for a NIC that is attached."""
@@ -278,12 +277,12 @@ class World:
         nic = 0 if isinstance(event, PlugVip) else event.nic
         if MACS[nic] not in self.macs():
             return
-        with contextlib.suppress(Conflict):
+        with contextlib.suppress(Conflict), amphora.changing() as change:
             if isinstance(event, PlugVip):
-                plug.plug_vip(amphora, event.net, event.port)
+                plug.plug_vip(change, event.net, event.port)
             elif event.nic or MACS[0] in nics.inside_macs(amphora.paths):
                 net = None if event.nic else self.primary_net()
-                plug.plug_network(amphora, Port(mac=MACS[event.nic], mtu=event.mtu), event.fixed_ips, net)
+                plug.plug_network(change, Port(mac=MACS[event.nic], mtu=event.mtu), event.fixed_ips, net)
 
     def primary_net(self) -> VipNet:
         """Return the primary VIP as the controller sends it with a re-plug: without the additional ones."""
