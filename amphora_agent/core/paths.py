@@ -1,4 +1,7 @@
-"""Every path the agent reads or writes, from the settings. Builds names; never touches the disk."""
+"""Every path the agent reads or writes, from the settings. Builds names; never touches the disk.
+
+`Paths` has what there is one of, and hands out the files of one load balancer, one LVS listener or VRRP as a value.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,232 @@ from amphora_agent.core.ids import ListenerId, LoadBalancerId, PemName
 from amphora_agent.core.settings import Settings
 
 NETNS_DIR = Path("/var/run/netns")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBalancerPaths:
+    """The files of one HAProxy load balancer."""
+
+    base: Path
+    certs_base: Path
+    lb_id: LoadBalancerId
+
+    @property
+    def directory(self) -> Path:
+        """The contract's directory of it."""
+        return self.base / self.lb_id
+
+    @property
+    def config(self) -> Path:
+        """Stored configuration; its existence defines the load balancer."""
+        return self.directory / "haproxy.cfg"
+
+    @property
+    def pid(self) -> Path:
+        """Written by HAProxy: the master's pid."""
+        return self.directory / f"{self.lb_id}.pid"
+
+    @property
+    def stats_socket(self) -> Path:
+        """The controller's own stats socket (`level user`)."""
+        return self.base / f"{self.lb_id}.sock"
+
+    @property
+    def servers_state(self) -> Path:
+        """Server states carried over a reload."""
+        return self.directory / "servers-state"
+
+    @property
+    def agent(self) -> Path:
+        """Directory of our additions."""
+        return self.base / "agent" / self.lb_id
+
+    @property
+    def agent_config(self) -> Path:
+        """Our own HAProxy file, loaded after the controller's: admin socket, limits."""
+        return self.agent / "agent.cfg"
+
+    @property
+    def environment(self) -> Path:
+        """EnvironmentFile of the template unit: command, files, peer name."""
+        return self.agent / "haproxy.env"
+
+    @property
+    def admin_socket(self) -> Path:
+        """HAProxy's runtime API at level admin."""
+        return self.agent / "admin.sock"
+
+    @property
+    def master_socket(self) -> Path:
+        """HAProxy's master CLI."""
+        return self.agent / "master.sock"
+
+    @property
+    def applied(self) -> Path:
+        """What the running HAProxy was last given."""
+        return self.agent / "applied.json"
+
+    @property
+    def removing(self) -> Path:
+        """Members being removed at run time, hidden from heartbeats; optional."""
+        return self.agent / "removing.json"
+
+    @property
+    def reload_only(self) -> Path:
+        """Why this HAProxy is reloaded at every change; gone at the agent's next start."""
+        return self.agent / "reload-only"
+
+    @property
+    def replaced_worker(self) -> Path:
+        """What the worker replaced by the last reload had counted by then, for heartbeats."""
+        return self.agent / "replaced-worker.json"
+
+    @property
+    def log(self) -> Path:
+        """What HAProxy itself printed, where no journal keeps it (direct supervisor)."""
+        return self.agent / "haproxy.log"
+
+    @property
+    def reloading(self) -> Path:
+        """Until when HAProxy may be silent: `haproxy-vrrp-check` finds it from the stats socket's path."""
+        return self.agent / "reloading"
+
+    @property
+    def stopped(self) -> Path:
+        """There after the load balancer was stopped on purpose; no check expects its HAProxy then."""
+        return self.agent / "stopped"
+
+    @property
+    def condemned(self) -> Path:
+        """Names of certificate files that are deleted for the controller, and needed still by what runs; optional."""
+        return self.agent / "condemned.json"
+
+    @property
+    def certs(self) -> Path:
+        """Directory of its certificates, CAs, CRLs and crt-lists."""
+        return self.certs_base / self.lb_id
+
+    def cert(self, name: PemName) -> Path:
+        """One certificate file."""
+        return self.certs / name
+
+
+@dataclass(frozen=True, slots=True)
+class LvsPaths:
+    """The files of one UDP or SCTP listener and its keepalived."""
+
+    base: Path
+    listener_id: ListenerId
+
+    @property
+    def config(self) -> Path:
+        """Stored keepalived configuration; its existence defines the LVS listener."""
+        return self._beside("conf")
+
+    @property
+    def pid(self) -> Path:
+        """Written by keepalived: the parent's pid."""
+        return self._beside("pid")
+
+    @property
+    def vrrp_pid(self) -> Path:
+        """Pid file of keepalived's VRRP child, which LVS listeners do not have; named so that nothing else is used."""
+        return self._beside("vrrp.pid")
+
+    @property
+    def check_pid(self) -> Path:
+        """Written by keepalived: the checker child's pid."""
+        return self._beside("check.pid")
+
+    @property
+    def agent(self) -> Path:
+        """Directory of our additions."""
+        return self.base / "agent" / "lvs" / self.listener_id
+
+    @property
+    def applied(self) -> Path:
+        """What the running keepalived was last given."""
+        return self.agent / "applied.json"
+
+    @property
+    def changed(self) -> Path:
+        """When the listener last changed, for heartbeats: members may not have settled yet."""
+        return self.agent / "changed"
+
+    @property
+    def log(self) -> Path:
+        """What its keepalived printed, where no journal keeps it."""
+        return self.agent / "keepalived.log"
+
+    def _beside(self, suffix: str) -> Path:
+        return self.base / "lvs" / f"octavia-keepalivedlvs-{self.listener_id}.{suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class VrrpPaths:
+    """The files of VRRP and its keepalived."""
+
+    base: Path
+
+    @property
+    def directory(self) -> Path:
+        """The contract's directory of it."""
+        return self.base / "vrrp"
+
+    @property
+    def config(self) -> Path:
+        """keepalived's configuration; its existence silences heartbeats while keepalived is down."""
+        return self.directory / "octavia-keepalived.conf"
+
+    @property
+    def pid(self) -> Path:
+        """Written by keepalived: the VRRP instance's pid."""
+        return self.directory / "octavia-keepalived.pid"
+
+    @property
+    def check_script(self) -> Path:
+        """The check named in the controller's configuration; it runs all of `checks`."""
+        return self.directory / "check_script.sh"
+
+    @property
+    def checks(self) -> Path:
+        """Directory of the single checks."""
+        return self.directory / "check_scripts"
+
+    @property
+    def haproxy_check(self) -> Path:
+        """The check that every HAProxy answers."""
+        return self.checks / "haproxy_check_script.sh"
+
+    @property
+    def lvs_check(self) -> Path:
+        """The check that every LVS keepalived lives."""
+        return self.checks / "lvs_udp_check.sh"
+
+    @property
+    def agent(self) -> Path:
+        """Directory of our additions."""
+        return self.base / "agent" / "vrrp"
+
+    @property
+    def applied(self) -> Path:
+        """What the running keepalived was last given."""
+        return self.agent / "applied.json"
+
+    @property
+    def child_pid(self) -> Path:
+        """Written by keepalived: its VRRP child's pid; the built-in place is one for the whole machine."""
+        return self.agent / "child.pid"
+
+    @property
+    def resigned(self) -> Path:
+        """There while the agent keeps keepalived stopped because HAProxy cannot be kept running."""
+        return self.agent / "resigned"
+
+    @property
+    def log(self) -> Path:
+        """What keepalived printed, where no journal keeps it."""
+        return self.agent / "keepalived.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,181 +279,32 @@ class Paths:
         """The SR-IOV filter of the VIP interface."""
         return self.base / "nftables-vip.rules"
 
-    def interface(self, name: str) -> Path:
-        """Desired state of one interface in the namespace."""
-        return self.interfaces / f"{name}.json"
-
-    def loadbalancer(self, lb_id: LoadBalancerId) -> Path:
-        """Directory of one HAProxy load balancer."""
-        return self.base / lb_id
-
-    def haproxy_config(self, lb_id: LoadBalancerId) -> Path:
-        """Stored configuration; its existence defines the load balancer."""
-        return self.base / lb_id / "haproxy.cfg"
-
-    def haproxy_pid(self, lb_id: LoadBalancerId) -> Path:
-        """Written by HAProxy: the master's pid."""
-        return self.base / lb_id / f"{lb_id}.pid"
-
-    def stats_socket(self, lb_id: LoadBalancerId) -> Path:
-        """The controller's own stats socket (`level user`)."""
-        return self.base / f"{lb_id}.sock"
-
-    def servers_state(self, lb_id: LoadBalancerId) -> Path:
-        """Server states carried over a reload."""
-        return self.base / lb_id / "servers-state"
-
-    def loadbalancer_agent(self, lb_id: LoadBalancerId) -> Path:
-        """Directory of our additions for one load balancer."""
-        return self.agent / lb_id
-
-    def haproxy_agent_config(self, lb_id: LoadBalancerId) -> Path:
-        """Our own HAProxy file, loaded after the controller's: admin socket, limits."""
-        return self.agent / lb_id / "agent.cfg"
-
-    def haproxy_environment(self, lb_id: LoadBalancerId) -> Path:
-        """EnvironmentFile of the template unit: command, files, peer name."""
-        return self.agent / lb_id / "haproxy.env"
-
-    def admin_socket(self, lb_id: LoadBalancerId) -> Path:
-        """HAProxy's runtime API at level admin."""
-        return self.agent / lb_id / "admin.sock"
-
-    def master_socket(self, lb_id: LoadBalancerId) -> Path:
-        """HAProxy's master CLI."""
-        return self.agent / lb_id / "master.sock"
-
-    def applied(self, lb_id: LoadBalancerId) -> Path:
-        """What the running HAProxy was last given."""
-        return self.agent / lb_id / "applied.json"
-
-    def removing(self, lb_id: LoadBalancerId) -> Path:
-        """Members being removed at run time, hidden from heartbeats: pool key -> member id -> since when; optional."""
-        return self.agent / lb_id / "removing.json"
-
-    def reload_only(self, lb_id: LoadBalancerId) -> Path:
-        """Why this HAProxy is reloaded at every change; gone at the agent's next start."""
-        return self.agent / lb_id / "reload-only"
-
-    def replaced_worker(self, lb_id: LoadBalancerId) -> Path:
-        """What the worker replaced by the last reload had counted by then, for heartbeats."""
-        return self.agent / lb_id / "replaced-worker.json"
-
-    def process_log(self, lb_id: LoadBalancerId) -> Path:
-        """What HAProxy itself printed, where no journal keeps it (direct supervisor)."""
-        return self.agent / lb_id / "haproxy.log"
-
-    def cert_dir(self, lb_id: LoadBalancerId) -> Path:
-        """Certificates, CAs, CRLs and crt-lists of one load balancer."""
-        return self.certs / lb_id
-
-    def cert(self, lb_id: LoadBalancerId, name: PemName) -> Path:
-        """One certificate file."""
-        return self.certs / lb_id / name
-
-    def condemned(self, lb_id: LoadBalancerId) -> Path:
-        """Names of certificate files that are deleted for the controller, and needed still by what runs; optional."""
-        return self.agent / lb_id / "condemned.json"
-
     @property
-    def lvs(self) -> Path:
+    def lvs_directory(self) -> Path:
         """Directory of the keepalived configurations of UDP and SCTP listeners."""
         return self.base / "lvs"
-
-    def lvs_config(self, listener_id: ListenerId) -> Path:
-        """Stored keepalived configuration; its existence defines the LVS listener."""
-        return self.lvs / f"octavia-keepalivedlvs-{listener_id}.conf"
-
-    def lvs_pid(self, listener_id: ListenerId) -> Path:
-        """Written by keepalived: the parent's pid."""
-        return self.lvs / f"octavia-keepalivedlvs-{listener_id}.pid"
-
-    def lvs_vrrp_pid(self, listener_id: ListenerId) -> Path:
-        """Pid file of keepalived's VRRP child, which LVS listeners do not have; named so that nothing else is used."""
-        return self.lvs / f"octavia-keepalivedlvs-{listener_id}.vrrp.pid"
-
-    def lvs_check_pid(self, listener_id: ListenerId) -> Path:
-        """Written by keepalived: the checker child's pid."""
-        return self.lvs / f"octavia-keepalivedlvs-{listener_id}.check.pid"
 
     @property
     def udp_check(self) -> Path:
         """The check of UDP members, named in the controller's configurations."""
-        return self.lvs / "check" / "udp_check.sh"
-
-    def lvs_agent(self, listener_id: ListenerId) -> Path:
-        """Directory of our additions for one LVS listener."""
-        return self.agent / "lvs" / listener_id
-
-    def lvs_applied(self, listener_id: ListenerId) -> Path:
-        """What the running keepalived was last given."""
-        return self.lvs_agent(listener_id) / "applied.json"
-
-    def lvs_changed(self, listener_id: ListenerId) -> Path:
-        """When the listener last changed, for heartbeats: members may not have settled yet."""
-        return self.lvs_agent(listener_id) / "changed"
-
-    def lvs_log(self, listener_id: ListenerId) -> Path:
-        """What its keepalived printed, where no journal keeps it."""
-        return self.lvs_agent(listener_id) / "keepalived.log"
+        return self.lvs_directory / "check" / "udp_check.sh"
 
     @property
-    def vrrp(self) -> Path:
-        """Directory of VRRP."""
-        return self.base / "vrrp"
+    def vrrp(self) -> VrrpPaths:
+        """The files of VRRP."""
+        return VrrpPaths(self.base)
 
-    @property
-    def vrrp_check_script(self) -> Path:
-        """The check named in the controller's VRRP configuration; it runs all of `vrrp_checks`."""
-        return self.vrrp / "check_script.sh"
+    def loadbalancer(self, lb_id: LoadBalancerId) -> LoadBalancerPaths:
+        """Return the files of one HAProxy load balancer."""
+        return LoadBalancerPaths(self.base, self.certs, lb_id)
 
-    @property
-    def vrrp_checks(self) -> Path:
-        """Directory of the single checks."""
-        return self.vrrp / "check_scripts"
+    def lvs(self, listener_id: ListenerId) -> LvsPaths:
+        """Return the files of one UDP or SCTP listener."""
+        return LvsPaths(self.base, listener_id)
 
-    @property
-    def vrrp_haproxy_check(self) -> Path:
-        """The check that every HAProxy answers."""
-        return self.vrrp_checks / "haproxy_check_script.sh"
-
-    @property
-    def vrrp_lvs_check(self) -> Path:
-        """The check that every LVS keepalived lives."""
-        return self.vrrp_checks / "lvs_udp_check.sh"
-
-    @property
-    def vrrp_agent(self) -> Path:
-        """Directory of our additions for VRRP."""
-        return self.agent / "vrrp"
-
-    @property
-    def vrrp_applied(self) -> Path:
-        """What the running VRRP keepalived was last given."""
-        return self.vrrp_agent / "applied.json"
-
-    @property
-    def vrrp_child_pid(self) -> Path:
-        """Written by keepalived: its VRRP child's pid; the built-in place is one for the whole machine."""
-        return self.vrrp_agent / "child.pid"
-
-    @property
-    def vrrp_resigned(self) -> Path:
-        """There while the agent keeps keepalived stopped because HAProxy cannot be kept running."""
-        return self.vrrp_agent / "resigned"
-
-    @property
-    def vrrp_log(self) -> Path:
-        """What the VRRP keepalived printed, where no journal keeps it."""
-        return self.vrrp_agent / "keepalived.log"
-
-    def reloading(self, lb_id: LoadBalancerId) -> Path:
-        """Until when HAProxy may be silent: `haproxy-vrrp-check` finds it from the stats socket's path."""
-        return self.agent / lb_id / "reloading"
-
-    def stopped(self, lb_id: LoadBalancerId) -> Path:
-        """There after the load balancer was stopped on purpose; no check expects its HAProxy then."""
-        return self.agent / lb_id / "stopped"
+    def interface(self, name: str) -> Path:
+        """Desired state of one interface in the namespace."""
+        return self.interfaces / f"{name}.json"
 
     def dhcp_leases(self, name: str) -> Path:
         """The DHCP client's leases of one interface; another amphora on this machine has its own."""
@@ -235,16 +315,6 @@ class Paths:
         """The DHCP client's process id."""
         default = self.netns == NETNS_DIR / Settings().netns
         return (Path("/run") if default else self.agent / "dhclient") / f"dhclient-{name}.pid"
-
-    @property
-    def vrrp_config(self) -> Path:
-        """keepalived's VRRP configuration; its existence silences heartbeats while keepalived is down."""
-        return self.base / "vrrp" / "octavia-keepalived.conf"
-
-    @property
-    def vrrp_pid(self) -> Path:
-        """Written by keepalived: the VRRP instance's pid."""
-        return self.base / "vrrp" / "octavia-keepalived.pid"
 
 
 def paths_of(settings: Settings) -> Paths:

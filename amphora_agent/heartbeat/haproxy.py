@@ -124,14 +124,14 @@ class HaproxyCollector:
         except OSError as error:
             raise HostFailure(f"cannot list {self._paths.base}", error.strerror or str(error)) from error
         ids = [LoadBalancerId(name) for name in names]
-        return [lb_id for lb_id in ids if self._paths.haproxy_config(lb_id).is_file()]
+        return [lb_id for lb_id in ids if self._paths.loadbalancer(lb_id).config.is_file()]
 
     def _forget_others(self, ids: list[LoadBalancerId]) -> None:
         for lb_id in self._memories.keys() - set(ids):
             del self._memories[lb_id]
             self._pids.pop(lb_id, None)
-            self._files.pop(self._paths.applied(lb_id), None)
-            self._files.pop(self._paths.haproxy_config(lb_id), None)
+            self._files.pop(self._paths.loadbalancer(lb_id).applied, None)
+            self._files.pop(self._paths.loadbalancer(lb_id).config, None)
             self._notices.forget(f"lb={lb_id}")
             self._notices.forget(f"haproxy lb={lb_id}")
 
@@ -141,7 +141,7 @@ class HaproxyCollector:
         A worker other than the one on record has read the stored file: a supervisor restarted it, or a reload has
         just succeeded and is about to be recorded. The same goes when there is no record, or none that can be read.
         """
-        applied = self._read(self._paths.applied(lb_id), _parse_record)
+        applied = self._read(self._paths.loadbalancer(lb_id).applied, _parse_record)
         match observation:
             case Answered(worker=worker) if applied is not None and worker != UNKNOWN:
                 is_current = applied.worker in (worker, None)
@@ -149,7 +149,7 @@ class HaproxyCollector:
                 is_current = applied is not None
         if applied is not None and is_current:
             return applied
-        return self._read(self._paths.haproxy_config(lb_id), _parse_stored) or Applied(())
+        return self._read(self._paths.loadbalancer(lb_id).config, _parse_stored) or Applied(())
 
     def _read(self, path: Path, parse_file: Callable[[bytes], Applied | None]) -> Applied | None:
         """Return a file's meaning, parsed once per change; None when there is no file or no meaning."""
@@ -168,7 +168,7 @@ class HaproxyCollector:
 
     def _hidden(self, lb_id: LoadBalancerId) -> Hidden:
         try:
-            document: object = json.loads(read_optional(self._paths.removing(lb_id)) or b"{}")
+            document: object = json.loads(read_optional(self._paths.loadbalancer(lb_id).removing) or b"{}")
         except (HostFailure, ValueError, RecursionError):
             return {}
         if not isinstance(document, dict):
@@ -196,11 +196,11 @@ class HaproxyCollector:
         pids = self._workers(lb_id, deadline)
         if pids:
             return self._ask_workers(lb_id, pids, deadline)
-        return Answered(UNKNOWN, _ask(self._paths.stats_socket(lb_id), EVERYTHING, deadline))
+        return Answered(UNKNOWN, _ask(self._paths.loadbalancer(lb_id).stats_socket, EVERYTHING, deadline))
 
     def _is_running(self, lb_id: LoadBalancerId) -> bool:
         """Tell whether the master lives; at a reload its pid file is empty for a moment."""
-        pid = read_pid(self._paths.haproxy_pid(lb_id)) or self._pids.get(lb_id)
+        pid = read_pid(self._paths.loadbalancer(lb_id).pid) or self._pids.get(lb_id)
         if pid is None or not is_program(pid, self._program):
             self._pids.pop(lb_id, None)
             return False
@@ -212,7 +212,7 @@ class HaproxyCollector:
 
         The master executes itself anew at a reload and does not answer for a while then; the stats socket does.
         """
-        socket_path = self._paths.master_socket(lb_id)
+        socket_path = self._paths.loadbalancer(lb_id).master_socket
         now = time.monotonic()
         deadline = now + min((deadline - now) / 2, MASTER_TIMEOUT)
         while socket_path.exists() and time.monotonic() < deadline:
@@ -232,7 +232,7 @@ class HaproxyCollector:
 
         An old worker that does not answer is named without a table, so that what it had counted is remembered.
         """
-        master = self._paths.master_socket(lb_id)
+        master = self._paths.loadbalancer(lb_id).master_socket
         current, *others = [Worker(pid, process_start_time(pid) or 0) for pid in pids]
         table = _ask(master, f"@!{current.pid} {EVERYTHING}", deadline)
         old: list[Answer] = []
@@ -249,7 +249,7 @@ class HaproxyCollector:
     def _farewell(self, lb_id: LoadBalancerId) -> Answer | None:
         """Return what the agent heard from the worker it then had replaced, None when there is nothing usable."""
         try:
-            document = json.loads(read_optional(self._paths.replaced_worker(lb_id)) or b"{}")
+            document = json.loads(read_optional(self._paths.loadbalancer(lb_id).replaced_worker) or b"{}")
             worker = Worker(int(document["pid"]), int(document["started"]))
             table = parse_stat(str(document["stat"]).encode())
         except (HostFailure, ValueError, KeyError, TypeError, RecursionError):

@@ -156,7 +156,7 @@ class Heartbeat:
     def _is_keepalived_down(self) -> bool:
         """Tell whether keepalived should run and does not; the amphora is silent then, to be replaced."""
         paths = self._paths
-        if not paths.vrrp_config.exists() or running_pid(paths.vrrp_pid, "keepalived", paths.vrrp_config) is not None:
+        if not paths.vrrp.config.exists() or running_pid(paths.vrrp.pid, "keepalived", paths.vrrp.config) is not None:
             self._notices.clear("keepalived", "is in order")
             return False
         self._notices.report("keepalived", "is configured and not running; nothing is sent meanwhile")

@@ -56,8 +56,8 @@ class LvsCollector:
         subject = f"listener={listener_id}"
         try:
             config = self._config(listener_id)
-            changed = read_optional(self._paths.lvs_changed(listener_id))
-            has_checker = self._paths.lvs_check_pid(listener_id).exists()
+            changed = read_optional(self._paths.lvs(listener_id).changed)
+            has_checker = self._paths.lvs(listener_id).check_pid.exists()
             now = boot_seconds()
             started = (process_start_time(pid) or 0) / _TICKS_PER_SECOND
             settling = not has_checker or is_settling(changed, started, now, config.check_interval)
@@ -69,19 +69,19 @@ class LvsCollector:
         return part
 
     def _listeners(self) -> list[ListenerId]:
-        pattern = self._paths.lvs_config(ListenerId("*")).name
+        pattern = self._paths.lvs(ListenerId("*")).config.name
         prefix, _, suffix = pattern.partition("*")
         try:
-            names = [path.name for path in self._paths.lvs.iterdir()]
+            names = [path.name for path in self._paths.lvs_directory.iterdir()]
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise HostFailure(f"cannot list {self._paths.lvs}", error.strerror or str(error)) from error
+            raise HostFailure(f"cannot list {self._paths.lvs_directory}", error.strerror or str(error)) from error
         ids = (name[len(prefix) : -len(suffix)] for name in names if name.startswith(prefix) and name.endswith(suffix))
         return [ListenerId(name) for name in sorted(ids) if is_id(name)]
 
     def _pid(self, listener_id: ListenerId) -> int | None:
-        return running_pid(self._paths.lvs_pid(listener_id), PROGRAM, self._paths.lvs_config(listener_id))
+        return running_pid(self._paths.lvs(listener_id).pid, PROGRAM, self._paths.lvs(listener_id).config)
 
     def _table(self) -> Table | None:
         # Imported once there is a UDP listener: most amphorae have none, and this process stays small.
@@ -96,7 +96,7 @@ class LvsCollector:
         return table
 
     def _config(self, listener_id: ListenerId) -> LvsConfig:
-        path = self._paths.lvs_config(listener_id)
+        path = self._paths.lvs(listener_id).config
         identity = _identify(path)
         known = self._configs.get(listener_id)
         if known is None or known[0] != identity:

@@ -34,8 +34,8 @@ def store(change: Change, lb_id: LoadBalancerId, name: PemName, body: bytes) -> 
         HostFailure: the disk refused, or the memory that the image has for keys is not mounted.
     """
     _refuse_the_disk(change.paths.certs)
-    files.make_directory(change.paths.cert_dir(lb_id), DIRECTORY_MODE)
-    files.write_atomic(change.paths.cert(lb_id, name), body)
+    files.make_directory(change.paths.loadbalancer(lb_id).certs, DIRECTORY_MODE)
+    files.write_atomic(change.paths.loadbalancer(lb_id).cert(name), body)
     _write_condemned(change, lb_id, _condemned(change, lb_id) - {name})
     LOG.info("stored a certificate file lb=%s file=%s bytes=%d", lb_id, name, len(body))
 
@@ -53,7 +53,7 @@ def read(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> bytes:
     Raises:
         NotFound: there is none.
     """
-    data = files.read_optional(amphora.paths.cert(lb_id, name))
+    data = files.read_optional(amphora.paths.loadbalancer(lb_id).cert(name))
     if data is None or name in _condemned(amphora, lb_id):
         raise NotFound("Certificate Not Found", f"No certificate with filename: {name}")
     return data
@@ -62,12 +62,12 @@ def read(amphora: Amphora, lb_id: LoadBalancerId, name: PemName) -> bytes:
 def delete(change: Change, lb_id: LoadBalancerId, name: PemName) -> None:
     """Remove one file, if it is there; one that the stored configuration names goes when that does not name it."""
     paths = change.paths
-    config = files.read_optional(paths.haproxy_config(lb_id)) or b""
-    if str(paths.cert(lb_id, name)) in stored_files.gather(config.decode("utf-8", "replace")).digests:
+    config = files.read_optional(paths.loadbalancer(lb_id).config) or b""
+    if str(paths.loadbalancer(lb_id).cert(name)) in stored_files.gather(config.decode("utf-8", "replace")).digests:
         _write_condemned(change, lb_id, _condemned(change, lb_id) | {name})
         LOG.info("condemned a certificate file that is in use lb=%s file=%s", lb_id, name)
         return
-    files.remove(paths.cert(lb_id, name))
+    files.remove(paths.loadbalancer(lb_id).cert(name))
     LOG.info("removed a certificate file lb=%s file=%s", lb_id, name)
 
 
@@ -80,16 +80,16 @@ def remove_condemned(change: Change, lb_id: LoadBalancerId, needed: Collection[s
         needed: paths of files that must stay.
     """
     condemned = _condemned(change, lb_id)
-    left = {name for name in condemned if str(change.paths.cert(lb_id, name)) in needed}
+    left = {name for name in condemned if str(change.paths.loadbalancer(lb_id).cert(name)) in needed}
     for name in sorted(condemned - left):
-        files.remove(change.paths.cert(lb_id, name))
+        files.remove(change.paths.loadbalancer(lb_id).cert(name))
         LOG.info("removed a certificate file lb=%s file=%s", lb_id, name)
     _write_condemned(change, lb_id, left)
 
 
 def _condemned(amphora: Amphora, lb_id: LoadBalancerId) -> set[PemName]:
     try:
-        document: object = json.loads(files.read_optional(amphora.paths.condemned(lb_id)) or b"[]")
+        document: object = json.loads(files.read_optional(amphora.paths.loadbalancer(lb_id).condemned) or b"[]")
     except ValueError:
         return set()
     names = document if isinstance(document, list) else []
@@ -97,7 +97,7 @@ def _condemned(amphora: Amphora, lb_id: LoadBalancerId) -> set[PemName]:
 
 
 def _write_condemned(change: Change, lb_id: LoadBalancerId, names: Collection[PemName]) -> None:
-    path = change.paths.condemned(lb_id)
+    path = change.paths.loadbalancer(lb_id).condemned
     if names:
         files.make_directory(path.parent, DIRECTORY_MODE)
         files.write_atomic(path, json.dumps(sorted(names)).encode())

@@ -133,7 +133,7 @@ def listeners(amphora: Amphora) -> tuple[Listener, ...]:
 
 
 def _haproxy_listeners(amphora: Amphora, lb_id: LoadBalancerId) -> list[Listener]:
-    data = files.read_optional(amphora.paths.haproxy_config(lb_id)) or b""
+    data = files.read_optional(amphora.paths.loadbalancer(lb_id).config) or b""
     config = haproxy_config.parse(data.decode("utf-8", "replace"))
     return [
         Listener("ACTIVE", frontend.id, "TERMINATED_HTTPS" if frontend.is_terminated_https else frontend.mode.upper())

@@ -14,7 +14,7 @@ def loadbalancer_ids(paths: Paths) -> tuple[LoadBalancerId, ...]:
 
 def lvs_listener_ids(paths: Paths) -> tuple[ListenerId, ...]:
     """Return every UDP and SCTP listener with a stored configuration, sorted."""
-    pattern = paths.lvs_config(ListenerId("*")).name
+    pattern = paths.lvs(ListenerId("*")).config.name
     prefix, _, suffix = pattern.partition("*")
-    found = (path.name.removeprefix(prefix).removesuffix(suffix) for path in paths.lvs.glob(pattern))
+    found = (path.name.removeprefix(prefix).removesuffix(suffix) for path in paths.lvs_directory.glob(pattern))
     return tuple(ListenerId(name) for name in sorted(found) if is_id(name))

@@ -60,7 +60,7 @@ def _restore_scripts(change: Change) -> None:
     """Write the scripts keepalived runs as this release has them, and drop the flags of reloads that are over."""
     for flag in change.paths.agent.glob("*/reloading"):
         files.remove(flag)
-    if change.paths.vrrp_config.exists():
+    if change.paths.vrrp.config.exists():
         vrrp.refresh_checks(change)
     if lvs_listener_ids(change.paths):
         lvs_listeners.install_check(change)

@@ -26,7 +26,7 @@ def keepalived(tmp_path: Path, paths: Paths) -> Iterator[int]:
     """A process that the kernel calls keepalived and that was given every listener's configuration."""
     program = tmp_path / "keepalived"
     program.symlink_to("/usr/bin/tail")
-    configs = [paths.lvs_config(listener_id(number)) for number in range(LISTENERS)]
+    configs = [paths.lvs(listener_id(number)).config for number in range(LISTENERS)]
     with subprocess.Popen([program, "-f", "/dev/null", *configs], stderr=subprocess.DEVNULL) as process:
         yield process.pid
         process.kill()
@@ -37,7 +37,7 @@ def paths(tmp_path: Path) -> Paths:
     made = paths_of(
         parse_settings(f"[haproxy_amphora]\nbase_path = {tmp_path}\n[amphora_agent]\nnetns = {unique('no')}\n")
     )
-    made.lvs.mkdir()
+    made.lvs_directory.mkdir()
     return made
 
 
@@ -60,9 +60,9 @@ def write(paths: Paths, number: int, keepalived: int) -> ListenerId:
             "}",
             "}",
         ]
-    paths.lvs_config(listener).write_text("\n".join([*lines, "}"]))
-    paths.lvs_pid(listener).write_text(f"{keepalived}\n")
-    paths.lvs_check_pid(listener).write_text(f"{keepalived}\n")
+    paths.lvs(listener).config.write_text("\n".join([*lines, "}"]))
+    paths.lvs(listener).pid.write_text(f"{keepalived}\n")
+    paths.lvs(listener).check_pid.write_text(f"{keepalived}\n")
     return listener
 
 
@@ -85,8 +85,8 @@ def test_files_of_a_hundred_listeners_cost_little(
 
 def test_listener_that_cannot_be_read_is_still_reported(paths: Paths, keepalived: int) -> None:
     good, odd = write(paths, 1, keepalived), listener_id(2)
-    paths.lvs_config(odd).symlink_to("/dev/null")
-    paths.lvs_pid(odd).write_text(f"{keepalived}\n")
+    paths.lvs(odd).config.symlink_to("/dev/null")
+    paths.lvs(odd).pid.write_text(f"{keepalived}\n")
     parts, known = LvsCollector(paths, Notices()).collect()
     assert known == frozenset({good, odd})
     assert {name: listener.status for part in parts for name, listener in part.listeners.items()} == {
@@ -112,5 +112,5 @@ def test_keepalived_of_another_listener_is_not_its_own(paths: Paths, keepalived:
 
 
 def test_no_listener_at_all(paths: Paths) -> None:
-    paths.lvs.rmdir()
+    paths.lvs_directory.rmdir()
     assert LvsCollector(paths, Notices()).collect() == ([], frozenset())

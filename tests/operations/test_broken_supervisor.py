@@ -63,8 +63,8 @@ def amphora(base: Path) -> Amphora:
     amphora = Amphora(
         settings_file=settings_file, started=settings, paths=paths_of(settings), supervisor=BrokenSupervisor()
     )
-    amphora.paths.loadbalancer(LB).mkdir()
-    amphora.paths.haproxy_config(LB).write_bytes(CONFIG)
+    amphora.paths.loadbalancer(LB).directory.mkdir()
+    amphora.paths.loadbalancer(LB).config.write_bytes(CONFIG)
     return amphora
 
 
@@ -87,4 +87,4 @@ def test_the_contracts_words_and_the_reason(amphora: Amphora, call: Callable[[Am
     with pytest.raises(HostFailure, match=message) as caught:
         call(amphora)
     assert "timed out" in caught.value.detail
-    assert amphora.paths.haproxy_config(LB).read_bytes() == CONFIG
+    assert amphora.paths.loadbalancer(LB).config.read_bytes() == CONFIG

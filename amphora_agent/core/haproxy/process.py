@@ -49,7 +49,7 @@ def agent_config(
         lines.append("    httpclient.ssl.verify none")
     lines += [
         "    no strict-limits",
-        f"    stats socket {paths.admin_socket(lb_id)} mode 600 level admin",
+        f"    stats socket {paths.loadbalancer(lb_id).admin_socket} mode 600 level admin",
         f"    hard-stop-after {settings.hard_stop_after}s",
         f"    mworker-max-reloads {settings.max_old_workers}",
     ]
@@ -61,7 +61,7 @@ def config_files(
 ) -> tuple[Path, ...]:
     """Return the files HAProxy reads, in order: the controller's, the image's group, ours."""
     group = (paths.user_group,) if image_names_group else ()
-    return (controller_file, *group, paths.haproxy_agent_config(lb_id))
+    return (controller_file, *group, paths.loadbalancer(lb_id).agent_config)
 
 
 def check_argv(command: str, files: Sequence[Path], peer: str) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def haproxy_unit(paths: Paths, lb_id: LoadBalancerId, command: str, files: Seque
         name=unit_name(lb_id),
         argv=(command, "-Ws", *process_options(paths, lb_id, files), "-L", peer),
         netns=paths.netns,
-        log=paths.process_log(lb_id),
+        log=paths.loadbalancer(lb_id).log,
         reload_signal=SIGUSR2,
     )
 
@@ -87,7 +87,13 @@ def unit_name(lb_id: LoadBalancerId) -> str:
 
 def process_options(paths: Paths, lb_id: LoadBalancerId, files: Sequence[Path]) -> tuple[str, ...]:
     """Return what follows `-Ws`: files, pid file and master CLI."""
-    return (*_file_options(files), "-p", str(paths.haproxy_pid(lb_id)), "-S", f"{paths.master_socket(lb_id)},mode,600")
+    return (
+        *_file_options(files),
+        "-p",
+        str(paths.loadbalancer(lb_id).pid),
+        "-S",
+        f"{paths.loadbalancer(lb_id).master_socket},mode,600",
+    )
 
 
 def environment(paths: Paths, lb_id: LoadBalancerId, command: str, files: Sequence[Path], peer: str) -> str:

@@ -32,12 +32,12 @@ def vrrp_unit(paths: Paths) -> Unit:
     return Unit(
         name="octavia-keepalived.service",
         argv=(
-            *(KEEPALIVED, *_FOREGROUND, "-f", str(paths.vrrp_config)),
-            *("-p", str(paths.vrrp_pid), "-r", str(paths.vrrp_child_pid)),
+            *(KEEPALIVED, *_FOREGROUND, "-f", str(paths.vrrp.config)),
+            *("-p", str(paths.vrrp.pid), "-r", str(paths.vrrp.child_pid)),
         ),
         netns=paths.netns,
-        log=paths.vrrp_log,
-        pid_files=(paths.vrrp_pid, paths.vrrp_child_pid),
+        log=paths.vrrp.log,
+        pid_files=(paths.vrrp.pid, paths.vrrp.child_pid),
     )
 
 
@@ -46,15 +46,15 @@ def lvs_unit(paths: Paths, listener_id: ListenerId) -> Unit:
 
     Each instance has pid files of its own for its children too: the built-in ones are shared by all instances.
     """
-    parent, vrrp, check = paths.lvs_pid(listener_id), paths.lvs_vrrp_pid(listener_id), paths.lvs_check_pid(listener_id)
+    parent, vrrp, check = paths.lvs(listener_id).pid, paths.lvs(listener_id).vrrp_pid, paths.lvs(listener_id).check_pid
     return Unit(
         name=f"octavia-keepalivedlvs@{listener_id}.service",
         argv=(
-            *(KEEPALIVED, *_FOREGROUND, "-f", str(paths.lvs_config(listener_id))),
+            *(KEEPALIVED, *_FOREGROUND, "-f", str(paths.lvs(listener_id).config)),
             *("-p", str(parent), "-r", str(vrrp), "-c", str(check)),
         ),
         netns=paths.netns,
-        log=paths.lvs_log(listener_id),
+        log=paths.lvs(listener_id).log,
         pid_files=(parent, vrrp, check),
     )
 

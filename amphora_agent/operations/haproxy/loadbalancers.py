@@ -69,7 +69,7 @@ def stored_config(amphora: Amphora, lb_id: LoadBalancerId) -> bytes:
     Raises:
         NotFound: there is no such load balancer.
     """
-    data = files.read_optional(amphora.paths.haproxy_config(lb_id)) if is_id(lb_id) else None
+    data = files.read_optional(amphora.paths.loadbalancer(lb_id).config) if is_id(lb_id) else None
     if data is None:
         raise NotFound("Loadbalancer Not Found", f"No loadbalancer with UUID: {lb_id}")
     return data
@@ -77,7 +77,7 @@ def stored_config(amphora: Amphora, lb_id: LoadBalancerId) -> bytes:
 
 def exists(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     """Tell whether there is such a load balancer."""
-    return is_id(lb_id) and amphora.paths.haproxy_config(lb_id).is_file()
+    return is_id(lb_id) and amphora.paths.loadbalancer(lb_id).config.is_file()
 
 
 def loadbalancer_ids(amphora: Amphora) -> tuple[LoadBalancerId, ...]:
@@ -101,16 +101,16 @@ def upload(change: Change, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: b
     settings, paths = change.started, change.paths
     version = haproxy_binary.installed_version(settings.haproxy_cmd)
     config = haproxy_config.rewrite_for(text, version).encode()
-    files.make_directory(paths.loadbalancer(lb_id))
-    files.make_directory(paths.loadbalancer_agent(lb_id), 0o700)
-    candidate = paths.haproxy_config(lb_id).with_name("haproxy.cfg.new")
+    files.make_directory(paths.loadbalancer(lb_id).directory)
+    files.make_directory(paths.loadbalancer(lb_id).agent, 0o700)
+    candidate = paths.loadbalancer(lb_id).config.with_name("haproxy.cfg.new")
     peer = haproxy_config.peer_name(amphora_id)
     _write_companions(change, lb_id, version, peer)
-    if files.read_optional(paths.haproxy_config(lb_id)) != config or not _is_applied(change, lb_id):
+    if files.read_optional(paths.loadbalancer(lb_id).config) != config or not _is_applied(change, lb_id):
         files.write_volatile(candidate, config)
         _check(change, lb_id, candidate, peer)
         _warn_of_the_unexpected(lb_id, config)
-        files.rename_durable(candidate, paths.haproxy_config(lb_id))
+        files.rename_durable(candidate, paths.loadbalancer(lb_id).config)
     with reported_as("Error enabling octavia-keepalived service"):  # the contract's words
         change.supervisor.enable(_unit(change, lb_id, peer))
     LOG.info("stored a configuration lb=%s bytes=%d", lb_id, len(config))
@@ -131,7 +131,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
     if action is Action.STOP:
         with reported_as("Error stoping haproxy"):  # the contract's spelling
             change.supervisor.stop(unit)
-        files.remove_volatile(change.paths.applied(lb_id))
+        files.remove_volatile(change.paths.loadbalancer(lb_id).applied)
         LOG.info("stopped haproxy lb=%s", lb_id)
         return Performed(started=False, reason="asked to stop")
     text = config.decode("utf-8", "replace")
@@ -148,19 +148,19 @@ def delete(change: Change, lb_id: LoadBalancerId) -> None:
         HostFailure: it could not be stopped; nothing was removed.
     """
     paths = change.paths
-    if not paths.haproxy_config(lb_id).exists() and not paths.loadbalancer(lb_id).exists():
+    if not paths.loadbalancer(lb_id).config.exists() and not paths.loadbalancer(lb_id).directory.exists():
         return
     unit = _unit(change, lb_id, _stored_peer(change, lb_id))
-    if paths.vrrp_check_script.exists():
+    if paths.vrrp.check_script.exists():
         vrrp.refresh_checks(change, leaving=lb_id)
     with reported_as("Error stopping haproxy"):
         change.supervisor.stop(unit)
     change.supervisor.disable(unit)
     for path in (
-        paths.stats_socket(lb_id),
-        paths.cert_dir(lb_id),
-        paths.loadbalancer_agent(lb_id),
-        paths.loadbalancer(lb_id),
+        paths.loadbalancer(lb_id).stats_socket,
+        paths.loadbalancer(lb_id).certs,
+        paths.loadbalancer(lb_id).agent,
+        paths.loadbalancer(lb_id).directory,
     ):
         files.remove(path)
     change.changes.forget(lb_id)
@@ -177,7 +177,7 @@ def _follow(change: Change, lb_id: LoadBalancerId, unit: Unit, text: str) -> Per
     paths = change.paths
     stored = stored_files.gather(text)
     is_alive = _is_alive(change, unit)
-    running = haproxy_master.current_worker(paths.admin_socket(lb_id)) if is_alive else None
+    running = haproxy_master.current_worker(paths.loadbalancer(lb_id).admin_socket) if is_alive else None
     applied = _applied(change, lb_id)
     ability = apply.ability(change, lb_id, applied, running)
     decision = decide(applied, stored, running, ability)
@@ -214,16 +214,18 @@ def _change(
 def _record(change: Change, lb_id: LoadBalancerId, stored: Stored, worker: Worker) -> None:
     """Note what a started or reloaded worker runs: the files, and nothing that was changed before."""
     record = Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=worker)
-    files.write_volatile(change.paths.applied(lb_id), applied_to_json(record))
+    files.write_volatile(change.paths.loadbalancer(lb_id).applied, applied_to_json(record))
     apply.forget_removals(change, lb_id)
 
 
 def _start(change: Change, lb_id: LoadBalancerId, unit: Unit) -> Worker:
     netns.ensure(change.paths.netns)
-    files.remove_volatile(change.paths.servers_state(lb_id))
+    files.remove_volatile(change.paths.loadbalancer(lb_id).servers_state)
     try:
         change.supervisor.start(unit)
-        return haproxy_master.await_worker(change.paths.admin_socket(lb_id), lambda: _is_alive(change, unit))
+        return haproxy_master.await_worker(
+            change.paths.loadbalancer(lb_id).admin_socket, lambda: _is_alive(change, unit)
+        )
     except HostFailure as error:
         raise HostFailure("Error starting haproxy", _words(change, unit, error)) from error
 
@@ -234,12 +236,15 @@ def _reload(change: Change, lb_id: LoadBalancerId, unit: Unit, stored: Stored) -
     _save_servers_state(change, lb_id, stored.config)
     pid = change.supervisor.main_pid(unit)
     try:
-        before = haproxy_master.await_master(paths.master_socket(lb_id), lambda: _is_alive(change, unit))
+        before = haproxy_master.await_master(paths.loadbalancer(lb_id).master_socket, lambda: _is_alive(change, unit))
         with vrrp.reloading(change, lb_id):
             _save_farewell(change, lb_id)
             change.supervisor.reload(unit)
             return haproxy_master.await_reload(
-                paths.master_socket(lb_id), paths.admin_socket(lb_id), before, lambda: _is_alive(change, unit)
+                paths.loadbalancer(lb_id).master_socket,
+                paths.loadbalancer(lb_id).admin_socket,
+                before,
+                lambda: _is_alive(change, unit),
             )
     except HostFailure as error:
         now = change.supervisor.main_pid(unit)
@@ -250,7 +255,7 @@ def _reload(change: Change, lb_id: LoadBalancerId, unit: Unit, stored: Stored) -
         raise HostFailure("Error reloading haproxy", _words(change, unit, error)) from error
     finally:
         # Of this moment alone: a start weeks later must not believe what members were then.
-        files.remove_volatile(paths.servers_state(lb_id))
+        files.remove_volatile(paths.loadbalancer(lb_id).servers_state)
 
 
 def _warn_of_the_unexpected(lb_id: LoadBalancerId, config: bytes) -> None:
@@ -282,9 +287,11 @@ def _words(amphora: Amphora, unit: Unit, error: HostFailure) -> str:
 def _save_servers_state(change: Change, lb_id: LoadBalancerId, text: str) -> None:
     """Keep member states over a reload; without an answer the old file stays, and a reload goes on."""
     try:
-        answer = haproxy_socket.query(change.paths.admin_socket(lb_id), "show servers state", STATE_TIMEOUT)
+        answer = haproxy_socket.query(
+            change.paths.loadbalancer(lb_id).admin_socket, "show servers state", STATE_TIMEOUT
+        )
         state = filter_servers_state(answer.decode("utf-8", "replace"), haproxy_config.parse(text))
-        files.write_volatile(change.paths.servers_state(lb_id), state.encode())
+        files.write_volatile(change.paths.loadbalancer(lb_id).servers_state, state.encode())
     except HostFailure as error:
         LOG.warning("cannot save the servers' state lb=%s: %s %s", lb_id, error, error.detail)
 
@@ -292,13 +299,13 @@ def _save_servers_state(change: Change, lb_id: LoadBalancerId, text: str) -> Non
 def _save_farewell(change: Change, lb_id: LoadBalancerId) -> None:
     """Keep what the worker has counted: it ends with the reload, and heartbeats would miss its last seconds."""
     paths = change.paths
-    worker = haproxy_master.current_worker(paths.admin_socket(lb_id))
+    worker = haproxy_master.current_worker(paths.loadbalancer(lb_id).admin_socket)
     if worker is None:
         return
     try:
-        stat = haproxy_socket.query(paths.admin_socket(lb_id), "show stat -1 1 -1", STATE_TIMEOUT)
+        stat = haproxy_socket.query(paths.loadbalancer(lb_id).admin_socket, "show stat -1 1 -1", STATE_TIMEOUT)
         farewell = {"pid": worker.pid, "started": worker.started, "stat": stat.decode("utf-8", "replace")}
-        files.write_volatile(paths.replaced_worker(lb_id), json.dumps(farewell).encode())
+        files.write_volatile(paths.loadbalancer(lb_id).replaced_worker, json.dumps(farewell).encode())
     except HostFailure as error:
         LOG.warning("cannot keep the counters of a worker lb=%s: %s %s", lb_id, error, error.detail)
 
@@ -320,10 +327,13 @@ def _write_companions(change: Change, lb_id: LoadBalancerId, version: Version, p
     group = None if names_group else _worker_group()
     own = haproxy_process.agent_config(paths, lb_id, settings, version, group=group)
     config_files = haproxy_process.config_files(
-        paths, lb_id, paths.haproxy_config(lb_id), image_names_group=names_group
+        paths, lb_id, paths.loadbalancer(lb_id).config, image_names_group=names_group
     )
     environment = haproxy_process.environment(paths, lb_id, settings.haproxy_cmd, config_files, peer)
-    for path, text in ((paths.haproxy_agent_config(lb_id), own), (paths.haproxy_environment(lb_id), environment)):
+    for path, text in (
+        (paths.loadbalancer(lb_id).agent_config, own),
+        (paths.loadbalancer(lb_id).environment, environment),
+    ):
         if files.read_optional(path) != text.encode():
             files.write_atomic(path, text.encode())
 
@@ -339,14 +349,14 @@ def _worker_group() -> str:
 def _unit(amphora: Amphora, lb_id: LoadBalancerId, peer: str) -> Unit:
     paths = amphora.paths
     config_files = haproxy_process.config_files(
-        paths, lb_id, paths.haproxy_config(lb_id), image_names_group=paths.user_group.exists()
+        paths, lb_id, paths.loadbalancer(lb_id).config, image_names_group=paths.user_group.exists()
     )
     return haproxy_process.haproxy_unit(paths, lb_id, amphora.started.haproxy_cmd, config_files, peer)
 
 
 def _stored_peer(amphora: Amphora, lb_id: LoadBalancerId) -> str:
     """Return the peer name of the last upload, or the one that follows from our own id where there was none."""
-    data = files.read_optional(amphora.paths.haproxy_environment(lb_id)) or b""
+    data = files.read_optional(amphora.paths.loadbalancer(lb_id).environment) or b""
     peer = haproxy_process.environment_peer(data.decode("utf-8", "replace"))
     return peer or haproxy_config.peer_name(AmphoraId(amphora.started.amphora_id or ""))
 
@@ -354,11 +364,11 @@ def _stored_peer(amphora: Amphora, lb_id: LoadBalancerId) -> str:
 def _is_applied(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     """Tell whether the stored text and every file it names are what HAProxy accepted last."""
     applied = _applied(amphora, lb_id)
-    stored = files.read_optional(amphora.paths.haproxy_config(lb_id))
+    stored = files.read_optional(amphora.paths.loadbalancer(lb_id).config)
     if applied is None or stored is None:
         return False
     return applied.config.encode() == stored and applied.digests == stored_files.gather(applied.config).digests
 
 
 def _applied(amphora: Amphora, lb_id: LoadBalancerId) -> Applied | None:
-    return applied_from_json(files.read_optional(amphora.paths.applied(lb_id)) or b"")
+    return applied_from_json(files.read_optional(amphora.paths.loadbalancer(lb_id).applied) or b"")

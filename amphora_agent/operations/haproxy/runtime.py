@@ -66,12 +66,12 @@ def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, runn
     The note is gone at the next start of the agent: `clear_reload_only`.
     """
     paths, settings = change.paths, change.settings_file.current()
-    reason = (files.read_optional(paths.reload_only(lb_id)) or b"").decode("utf-8", "replace")
+    reason = (files.read_optional(paths.loadbalancer(lb_id).reload_only) or b"").decode("utf-8", "replace")
     if not reason and applied is not None and has_crashed(applied, running, boot_seconds()):
         reason = "HAProxy ended soon after a change at run time"
-        files.write_volatile(paths.reload_only(lb_id), reason.encode())
+        files.write_volatile(paths.loadbalancer(lb_id).reload_only, reason.encode())
         LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", lb_id, reason)
-    version = None if running is None else running_version(paths.admin_socket(lb_id))
+    version = None if running is None else running_version(paths.loadbalancer(lb_id).admin_socket)
     return Ability(
         version=version,
         runtime_changes=settings.runtime_changes,
@@ -118,10 +118,12 @@ def change_running(
     Raises:
         HostFailure: HAProxy has to be reloaded; nothing may be concluded about what it runs.
     """
-    path = change.paths.applied(lb_id)
+    path = change.paths.loadbalancer(lb_id).applied
     files.write_volatile(path, applied_to_json(replace(applied, is_unfinished=True, changed_at=boot_seconds())))
     proxy = RunningProxy(
-        socket=change.paths.admin_socket(lb_id), removing=change.paths.removing(lb_id), version=version
+        socket=change.paths.loadbalancer(lb_id).admin_socket,
+        removing=change.paths.loadbalancer(lb_id).removing,
+        version=version,
     )
     perform(proxy, plan, stored)
     done = Applied(
@@ -241,7 +243,7 @@ def _write_removing(path: Path, removing: Removing) -> None:
 
 def forget_removals(change: Change, lb_id: LoadBalancerId) -> None:
     """Forget who waited for deletion: a started or reloaded HAProxy has only the servers of the file."""
-    files.remove_volatile(change.paths.removing(lb_id))
+    files.remove_volatile(change.paths.loadbalancer(lb_id).removing)
 
 
 def watch(amphora: Amphora) -> None:
@@ -280,16 +282,19 @@ def _waiting_ids(amphora: Amphora) -> Iterator[LoadBalancerId]:
 
 def _remove_idle(change: Change, lb_id: LoadBalancerId) -> int:
     paths = change.paths
-    applied = applied_from_json(files.read_optional(paths.applied(lb_id)) or b"")
-    version = running_version(paths.admin_socket(lb_id))
-    removing = read_removing(paths.removing(lb_id))
+    applied = applied_from_json(files.read_optional(paths.loadbalancer(lb_id).applied) or b"")
+    version = running_version(paths.loadbalancer(lb_id).admin_socket)
+    removing = read_removing(paths.loadbalancer(lb_id).removing)
     waiting = sum(len(names) for names in removing.values())
     if applied is None or applied.is_unfinished or version is None:
         return waiting
     deletable = removing if is_removal_safe(version) else deletable_with_care(removing, applied, boot_seconds())
-    _renew_suspicion(paths.applied(lb_id), applied)
+    _renew_suspicion(paths.loadbalancer(lb_id).applied, applied)
     left = _delete(
-        RunningProxy(socket=paths.admin_socket(lb_id), removing=paths.removing(lb_id), version=version), deletable
+        RunningProxy(
+            socket=paths.loadbalancer(lb_id).admin_socket, removing=paths.loadbalancer(lb_id).removing, version=version
+        ),
+        deletable,
     )
     if left < waiting:
         LOG.info("deleted removed servers lb=%s deleted=%d waiting=%d", lb_id, waiting - left, left)

@@ -56,7 +56,7 @@ def stored_config(amphora: Amphora, listener_id: ListenerId) -> bytes:
     Raises:
         NotFound: there is no such listener.
     """
-    data = files.read_optional(amphora.paths.lvs_config(listener_id)) if is_id(listener_id) else None
+    data = files.read_optional(amphora.paths.lvs(listener_id).config) if is_id(listener_id) else None
     if data is None:
         raise NotFound("UDP Listener Not Found", f"No UDP listener with UUID: {listener_id}")
     return data
@@ -64,7 +64,7 @@ def stored_config(amphora: Amphora, listener_id: ListenerId) -> bytes:
 
 def exists(amphora: Amphora, listener_id: ListenerId) -> bool:
     """Tell whether there is such a listener."""
-    return is_id(listener_id) and amphora.paths.lvs_config(listener_id).is_file()
+    return is_id(listener_id) and amphora.paths.lvs(listener_id).config.is_file()
 
 
 def upload(change: Change, listener_id: ListenerId, body: bytes) -> None:
@@ -75,10 +75,10 @@ def upload(change: Change, listener_id: ListenerId, body: bytes) -> None:
     """
     paths = change.paths
     install_check(change)
-    files.make_directory(paths.lvs_agent(listener_id), 0o700)
-    if files.read_optional(paths.lvs_config(listener_id)) != body:
-        files.write_volatile(paths.lvs_changed(listener_id), pending(boot_seconds()))
-        files.write_atomic(paths.lvs_config(listener_id), body, _CONFIG_MODE)
+    files.make_directory(paths.lvs(listener_id).agent, 0o700)
+    if files.read_optional(paths.lvs(listener_id).config) != body:
+        files.write_volatile(paths.lvs(listener_id).changed, pending(boot_seconds()))
+        files.write_atomic(paths.lvs(listener_id).config, body, _CONFIG_MODE)
         LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
     with reported_as("Error enabling octavia-keepalivedlvs service"):
         change.supervisor.enable(keepalived_process.lvs_unit(paths, listener_id))
@@ -136,23 +136,23 @@ def delete(change: Change, listener_id: ListenerId) -> None:
         _stop(change, listener_id, unit)
     with reported_as(f"Error disabling octavia-keepalivedlvs-{listener_id} service"):
         change.supervisor.disable(unit)
-    files.remove(paths.lvs_config(listener_id))
-    files.remove(paths.lvs_agent(listener_id))
-    if paths.vrrp_check_script.exists():
+    files.remove(paths.lvs(listener_id).config)
+    files.remove(paths.lvs(listener_id).agent)
+    if paths.vrrp.check_script.exists():
         vrrp.refresh_checks(change)
     LOG.info("deleted listener=%s", listener_id)
 
 
 def is_alive(amphora: Amphora, listener_id: ListenerId) -> bool:
     """Tell whether the listener's keepalived runs, by its own pid file; that of another listener is not it."""
-    pid_file, config = amphora.paths.lvs_pid(listener_id), amphora.paths.lvs_config(listener_id)
+    pid_file, config = amphora.paths.lvs(listener_id).pid, amphora.paths.lvs(listener_id).config
     return running_pid(pid_file, keepalived_process.PROGRAM, config) is not None
 
 
 def status(amphora: Amphora, listener_id: ListenerId) -> str:
     """Return ACTIVE, OFFLINE (not started, or nothing to serve) or ERROR (keepalived died)."""
     config = lvs_config.parse(stored_config(amphora, listener_id).decode("utf-8", "replace"))
-    if not amphora.paths.lvs_pid(listener_id).exists() or not config.has_virtual_server:
+    if not amphora.paths.lvs(listener_id).pid.exists() or not config.has_virtual_server:
         return "OFFLINE"
     return "ACTIVE" if is_alive(amphora, listener_id) else "ERROR"
 
@@ -174,7 +174,7 @@ def reassert_settings(change: Change) -> None:
 def _follow(change: Change, listener_id: ListenerId, unit: Unit, text: str) -> None:
     """Bring the running keepalived to the stored configuration by the gentlest means."""
     paths = change.paths
-    applied = applied_from_json(files.read_optional(paths.lvs_applied(listener_id)) or b"")
+    applied = applied_from_json(files.read_optional(paths.lvs(listener_id).applied) or b"")
     if not is_alive(change, listener_id):
         _restart(change, listener_id, unit, reason="not running")
     elif applied is not None and applied == _record(change, listener_id, text):
@@ -194,8 +194,8 @@ def _follow(change: Change, listener_id: ListenerId, unit: Unit, text: str) -> N
     record = _record(change, listener_id, text)
     if record is None:
         raise HostFailure("cannot run keepalived", "it ended")
-    files.write_volatile(paths.lvs_applied(listener_id), applied_to_json(record))
-    files.write_volatile(paths.lvs_changed(listener_id), b"%.3f" % boot_seconds())
+    files.write_volatile(paths.lvs(listener_id).applied, applied_to_json(record))
+    files.write_volatile(paths.lvs(listener_id).changed, b"%.3f" % boot_seconds())
 
 
 def _withdraw(change: Change, listener_id: ListenerId, config: lvs_config.LvsConfig) -> None:
@@ -214,7 +214,7 @@ def _withdraw(change: Change, listener_id: ListenerId, config: lvs_config.LvsCon
 
 def _note_change_is_over(change: Change, listener_id: ListenerId) -> None:
     """Forget that an upload waits to be applied: it went back to what is applied."""
-    path = change.paths.lvs_changed(listener_id)
+    path = change.paths.lvs(listener_id).changed
     if is_pending(files.read_optional(path)):
         files.write_volatile(path, b"%.3f" % boot_seconds())
 
@@ -223,7 +223,7 @@ def _restart(change: Change, listener_id: ListenerId, unit: Unit, *, reason: str
     """Start keepalived, after stopping one that runs, and wait until it has written its pid file."""
     paths = change.paths
     netns.ensure(paths.netns)
-    files.make_directory(paths.lvs_agent(listener_id), 0o700)
+    files.make_directory(paths.lvs(listener_id).agent, 0o700)
     change.supervisor.stop(unit)
     _remove_pid_files(unit)
     change.supervisor.enable(unit)
@@ -276,7 +276,7 @@ def _stop(change: Change, listener_id: ListenerId, unit: Unit) -> None:
     """Stop keepalived, and remove the services that one which was killed had left."""
     change.supervisor.stop(unit)
     _remove_pid_files(unit)
-    files.remove_volatile(change.paths.lvs_applied(listener_id))
+    files.remove_volatile(change.paths.lvs(listener_id).applied)
     LOG.info("stopped keepalived listener=%s", listener_id)
     config = lvs_config.parse(stored_config(change, listener_id).decode("utf-8", "replace"))
     others = _services_of_others(change, listener_id)
@@ -299,7 +299,7 @@ def _remove_pid_files(unit: Unit) -> None:
 
 def _services_of_others(amphora: Amphora, listener_id: ListenerId) -> frozenset[ServiceKey]:
     texts = (
-        _read(amphora.paths.lvs_config(other)) for other in lvs_listener_ids(amphora.paths) if other != listener_id
+        _read(amphora.paths.lvs(other).config) for other in lvs_listener_ids(amphora.paths) if other != listener_id
     )
     return frozenset(key for text in texts for key in lvs_config.parse(text).services)
 
@@ -309,7 +309,7 @@ def _read(path: Path) -> str:
 
 
 def _record(amphora: Amphora, listener_id: ListenerId, text: str) -> Applied | None:
-    pid = read_pid(amphora.paths.lvs_pid(listener_id))
+    pid = read_pid(amphora.paths.lvs(listener_id).pid)
     started = process_start_time(pid) if pid is not None else None
     return Applied(config=text, pid=pid, started=started) if pid is not None and started is not None else None
 

@@ -53,7 +53,7 @@ def _watch(amphora: Amphora) -> None:
 
 
 def _may_be_master(amphora: Amphora) -> bool:
-    return amphora.topology is Topology.ACTIVE_STANDBY and amphora.paths.vrrp_config.exists()
+    return amphora.topology is Topology.ACTIVE_STANDBY and amphora.paths.vrrp.config.exists()
 
 
 def look(amphora: Amphora, memory: Memory, now: float) -> Memory:
@@ -90,7 +90,7 @@ def _needed(amphora: Amphora, verdict: Verdict) -> Callable[[Change], None] | No
         case Verdict.UNFIT:
             return _resign if vrrp.is_alive(amphora) else None
         case Verdict.FIT:
-            return _return if amphora.paths.vrrp_resigned.exists() else None
+            return _return if amphora.paths.vrrp.resigned.exists() else None
         case Verdict.UNCLEAR:
             return None
         case _:
@@ -100,14 +100,14 @@ def _needed(amphora: Amphora, verdict: Verdict) -> Callable[[Change], None] | No
 def _pids(amphora: Amphora) -> dict[LoadBalancerId, int | None]:
     """Return the master of each HAProxy that is wanted; None where there is none."""
     paths, program = amphora.paths, Path(amphora.started.haproxy_cmd).name
-    wanted = (lb_id for lb_id in loadbalancer_ids(paths) if not paths.stopped(lb_id).exists())
-    pids = {lb_id: read_pid(paths.haproxy_pid(lb_id)) for lb_id in wanted}
+    wanted = (lb_id for lb_id in loadbalancer_ids(paths) if not paths.loadbalancer(lb_id).stopped.exists())
+    pids = {lb_id: read_pid(paths.loadbalancer(lb_id).pid) for lb_id in wanted}
     return {lb_id: pid if pid is not None and is_program(pid, program) else None for lb_id, pid in pids.items()}
 
 
 def _resign(change: Change) -> None:
-    files.make_directory(change.paths.vrrp_agent, 0o700)
-    files.write_atomic(change.paths.vrrp_resigned, b"")
+    files.make_directory(change.paths.vrrp.agent, 0o700)
+    files.write_atomic(change.paths.vrrp.resigned, b"")
     LOG.error("resigned the mastership: HAProxy cannot be kept running")
     vrrp.stop(change)
 
@@ -116,4 +116,4 @@ def _return(change: Change) -> None:
     if not vrrp.is_alive(change):
         vrrp.start(change)
         LOG.warning("asked for the mastership again: HAProxy runs")
-    files.remove(change.paths.vrrp_resigned)
+    files.remove(change.paths.vrrp.resigned)

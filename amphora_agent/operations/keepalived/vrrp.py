@@ -53,9 +53,9 @@ def upload(change: Change, body: bytes) -> None:
         HostFailure: the disk or the supervisor refused.
     """
     paths = change.paths
-    files.make_directory(paths.vrrp_checks)
-    files.make_directory(paths.vrrp_agent, 0o700)
-    _write(paths.vrrp_config, body, _CONFIG_MODE)
+    files.make_directory(paths.vrrp.checks)
+    files.make_directory(paths.vrrp.agent, 0o700)
+    _write(paths.vrrp.config, body, _CONFIG_MODE)
     refresh_checks(change)
     with reported_as("Error enabling octavia-keepalived service"):
         change.supervisor.enable(keepalived_process.vrrp_unit(paths))
@@ -86,14 +86,14 @@ def perform(change: Change, action: Action) -> Action:
     except HostFailure as error:
         words = f"{error}: {error.detail}\n{change.supervisor.log_tail(unit)}".strip()
         raise HostFailure(f"Failed to {done} octavia-keepalived service", words) from error
-    files.remove(change.paths.vrrp_resigned)
+    files.remove(change.paths.vrrp.resigned)
     return done
 
 
 def is_alive(amphora: Amphora) -> bool:
     """Tell whether the VRRP keepalived runs, by its own pid file; an empty or garbled one means no."""
     paths = amphora.paths
-    return running_pid(paths.vrrp_pid, keepalived_process.PROGRAM, paths.vrrp_config) is not None
+    return running_pid(paths.vrrp.pid, keepalived_process.PROGRAM, paths.vrrp.config) is not None
 
 
 def _mend_pid_file(change: Change, unit: Unit) -> None:
@@ -101,7 +101,7 @@ def _mend_pid_file(change: Change, unit: Unit) -> None:
     pid = None if is_alive(change) else change.supervisor.main_pid(unit)
     if pid is not None and is_program(pid, keepalived_process.PROGRAM):
         LOG.warning("wrote the pid file of keepalived again pid=%d", pid)
-        files.write_atomic(change.paths.vrrp_pid, f"{pid}\n".encode(), _CHECK_MODE)
+        files.write_atomic(change.paths.vrrp.pid, f"{pid}\n".encode(), _CHECK_MODE)
 
 
 def stop(change: Change) -> None:
@@ -112,8 +112,8 @@ def stop(change: Change) -> None:
     """
     paths = change.paths
     change.supervisor.stop(keepalived_process.vrrp_unit(paths))
-    files.remove_volatile(paths.vrrp_applied)
-    files.remove(paths.vrrp_pid)
+    files.remove_volatile(paths.vrrp.applied)
+    files.remove(paths.vrrp.pid)
     release_vips(change)
     LOG.info("stopped keepalived of VRRP")
 
@@ -130,7 +130,7 @@ def start(change: Change) -> None:
 def release_vips(change: Change) -> None:
     """Remove the VIPs that a killed keepalived left on their interface; failures are logged."""
     paths = change.paths
-    vips = vrrp_config.vips((files.read_optional(paths.vrrp_config) or b"").decode("utf-8", "replace"))
+    vips = vrrp_config.vips((files.read_optional(paths.vrrp.config) or b"").decode("utf-8", "replace"))
     if not vips or not netns.exists(paths.netns):
         return
     try:
@@ -162,18 +162,18 @@ def refresh_checks(change: Change, *, leaving: LoadBalancerId | None = None) -> 
     """
     paths = change.paths
     stored = loadbalancer_ids(paths)
-    serving = [lb_id for lb_id in stored if lb_id != leaving and not paths.stopped(lb_id).exists()]
-    sockets = [paths.stats_socket(lb_id) for lb_id in serving]
+    serving = [lb_id for lb_id in stored if lb_id != leaving and not paths.loadbalancer(lb_id).stopped.exists()]
+    sockets = [paths.loadbalancer(lb_id).stats_socket for lb_id in serving]
     has_lvs = bool(lvs_listener_ids(paths))
     text = vrrp_script.haproxy_check(check_command(), sockets, has_loadbalancer=bool(stored), has_lvs=has_lvs)
-    files.make_directory(paths.vrrp_checks)
-    _write(paths.vrrp_check_script, vrrp_script.check_script(paths.vrrp_checks).encode(), _SCRIPT_MODE)
+    files.make_directory(paths.vrrp.checks)
+    _write(paths.vrrp.check_script, vrrp_script.check_script(paths.vrrp.checks).encode(), _SCRIPT_MODE)
     if text is None:
-        files.remove(paths.vrrp_haproxy_check)
+        files.remove(paths.vrrp.haproxy_check)
     else:
-        _write(paths.vrrp_haproxy_check, text.encode(), _CHECK_MODE)
+        _write(paths.vrrp.haproxy_check, text.encode(), _CHECK_MODE)
     if has_lvs:
-        _write(paths.vrrp_lvs_check, vrrp_script.lvs_check(paths.lvs).encode(), _LVS_CHECK_MODE)
+        _write(paths.vrrp.lvs_check, vrrp_script.lvs_check(paths.lvs_directory).encode(), _LVS_CHECK_MODE)
 
 
 def follow_loadbalancer(change: Change, lb_id: LoadBalancerId, action: Action) -> None:
@@ -186,10 +186,10 @@ def follow_loadbalancer(change: Change, lb_id: LoadBalancerId, action: Action) -
     """
     paths = change.paths
     if action is Action.STOP:
-        files.make_directory(paths.loadbalancer_agent(lb_id), 0o700)
-        files.write_atomic(paths.stopped(lb_id), b"")
+        files.make_directory(paths.loadbalancer(lb_id).agent, 0o700)
+        files.write_atomic(paths.loadbalancer(lb_id).stopped, b"")
     else:
-        files.remove(paths.stopped(lb_id))
+        files.remove(paths.loadbalancer(lb_id).stopped)
     if change.topology is Topology.ACTIVE_STANDBY:
         refresh_checks(change)
 
@@ -200,7 +200,7 @@ def reloading(change: Change, lb_id: LoadBalancerId) -> Iterator[None]:
     if change.topology is not Topology.ACTIVE_STANDBY:
         yield
         return
-    flag = change.paths.reloading(lb_id)
+    flag = change.paths.loadbalancer(lb_id).reloading
     until = boot_seconds() + RELOAD_ALLOWANCE
     files.write_volatile(flag, f"{until:.1f}\n".encode(), _CHECK_MODE)
     try:
@@ -217,17 +217,17 @@ def check_command() -> tuple[str, ...]:
 
 def _start(change: Change, unit: Unit) -> None:
     paths = change.paths
-    config = files.read_optional(paths.vrrp_config)
+    config = files.read_optional(paths.vrrp.config)
     if config is None:
         raise HostFailure("cannot start keepalived", "no configuration was uploaded")
     netns.ensure(paths.netns)
-    files.remove(paths.vrrp_pid)
+    files.remove(paths.vrrp.pid)
     change.supervisor.enable(unit)
     change.supervisor.start(unit)
     for _ in _until(READY_DEADLINE):
         if is_alive(change):
             _record(change, config)
-            LOG.info("started keepalived of VRRP pid=%s", read_pid(paths.vrrp_pid))
+            LOG.info("started keepalived of VRRP pid=%s", read_pid(paths.vrrp.pid))
             return
         if change.supervisor.main_pid(unit) is None:
             break
@@ -236,11 +236,11 @@ def _start(change: Change, unit: Unit) -> None:
 
 def _reload(change: Change, unit: Unit) -> None:
     paths = change.paths
-    config = files.read_optional(paths.vrrp_config)
-    pid = read_pid(paths.vrrp_pid)
+    config = files.read_optional(paths.vrrp.config)
+    pid = read_pid(paths.vrrp.pid)
     if config is None or pid is None or not is_alive(change):
         raise HostFailure("cannot reload keepalived", "it is not running")
-    applied = applied_from_json(files.read_optional(paths.vrrp_applied) or b"")
+    applied = applied_from_json(files.read_optional(paths.vrrp.applied) or b"")
     if applied is not None and applied == _applied(config, pid):
         LOG.info("left keepalived of VRRP alone reason=it has this configuration")
         return
@@ -250,11 +250,11 @@ def _reload(change: Change, unit: Unit) -> None:
 
 
 def _record(change: Change, config: bytes) -> None:
-    pid = read_pid(change.paths.vrrp_pid)
+    pid = read_pid(change.paths.vrrp.pid)
     applied = _applied(config, pid) if pid is not None else None
     if applied is not None:
-        files.make_directory(change.paths.vrrp_agent, 0o700)
-        files.write_volatile(change.paths.vrrp_applied, applied_to_json(applied))
+        files.make_directory(change.paths.vrrp.agent, 0o700)
+        files.write_volatile(change.paths.vrrp.applied, applied_to_json(applied))
 
 
 def _applied(config: bytes, pid: int) -> Applied | None:

@@ -61,15 +61,15 @@ def amphora(tmp_path: Path) -> Iterator[Amphora]:
     )
     settings_file = SettingsFile(config)
     paths = paths_of(settings_file.current())
-    for path in (paths.vrrp_config, paths.haproxy_config(LB), paths.stopped(LB)):
+    for path in (paths.vrrp.config, paths.loadbalancer(LB).config, paths.loadbalancer(LB).stopped):
         path.parent.mkdir(parents=True)
-    paths.vrrp_config.touch()
-    paths.haproxy_config(LB).touch()
-    paths.haproxy_pid(LB).write_text(f"{GONE}\n")
+    paths.vrrp.config.touch()
+    paths.loadbalancer(LB).config.touch()
+    paths.loadbalancer(LB).pid.write_text(f"{GONE}\n")
     program = tmp_path / "keepalived"
     program.symlink_to(shutil.which("tail") or "/usr/bin/tail")
-    with subprocess.Popen([program, "-f", paths.vrrp_config]) as keepalived:
-        paths.vrrp_pid.write_text(f"{keepalived.pid}\n")
+    with subprocess.Popen([program, "-f", paths.vrrp.config]) as keepalived:
+        paths.vrrp.pid.write_text(f"{keepalived.pid}\n")
         yield Amphora(
             settings_file=settings_file,
             started=settings_file.current(),
@@ -82,11 +82,11 @@ def amphora(tmp_path: Path) -> Iterator[Amphora]:
 def lose(amphora: Amphora, haproxy: int, end: Callable[[], object]) -> Memory:
     """Look at a HAProxy that was there and is gone for too long, while an operation is about to end."""
     paths = amphora.paths
-    paths.haproxy_pid(LB).write_text(f"{haproxy}\n")
+    paths.loadbalancer(LB).pid.write_text(f"{haproxy}\n")
     memory = look(amphora, {}, 0.0)
-    paths.haproxy_pid(LB).write_text(f"{GONE}\n")
+    paths.loadbalancer(LB).pid.write_text(f"{GONE}\n")
     memory = look(amphora, memory, 10.0)
-    assert not paths.vrrp_resigned.exists()
+    assert not paths.vrrp.resigned.exists()
     lock = LateLock(end)
     memory = look(replace(amphora, lock=lock), memory, 20.0)
     with lock.hold():  # it was let go of, or this would be refused to the holder
@@ -95,34 +95,34 @@ def lose(amphora: Amphora, haproxy: int, end: Callable[[], object]) -> Memory:
 
 def test_haproxy_that_stays_away_costs_the_mastership(amphora: Amphora, haproxy: int) -> None:
     lose(amphora, haproxy, lambda: None)
-    assert amphora.paths.vrrp_resigned.exists()
-    assert not amphora.paths.vrrp_pid.exists()
+    assert amphora.paths.vrrp.resigned.exists()
+    assert not amphora.paths.vrrp.pid.exists()
 
 
 def test_haproxy_that_a_reload_brought_back_costs_nothing(amphora: Amphora, haproxy: int) -> None:
-    memory = lose(amphora, haproxy, lambda: amphora.paths.haproxy_pid(LB).write_text(f"{haproxy}\n"))
-    assert not amphora.paths.vrrp_resigned.exists()
+    memory = lose(amphora, haproxy, lambda: amphora.paths.loadbalancer(LB).pid.write_text(f"{haproxy}\n"))
+    assert not amphora.paths.vrrp.resigned.exists()
     assert memory[LB].is_there
-    assert amphora.paths.vrrp_pid.exists()
+    assert amphora.paths.vrrp.pid.exists()
 
 
 def test_load_balancer_that_was_deleted_costs_nothing(amphora: Amphora, haproxy: int) -> None:
-    assert lose(amphora, haproxy, lambda: amphora.paths.haproxy_config(LB).unlink()) == {}
-    assert not amphora.paths.vrrp_resigned.exists()
+    assert lose(amphora, haproxy, amphora.paths.loadbalancer(LB).config.unlink) == {}
+    assert not amphora.paths.vrrp.resigned.exists()
 
 
 def test_load_balancer_that_was_stopped_costs_nothing(amphora: Amphora, haproxy: int) -> None:
-    assert lose(amphora, haproxy, lambda: amphora.paths.stopped(LB).touch()) == {}
-    assert not amphora.paths.vrrp_resigned.exists()
+    assert lose(amphora, haproxy, amphora.paths.loadbalancer(LB).stopped.touch) == {}
+    assert not amphora.paths.vrrp.resigned.exists()
 
 
 def test_a_start_by_the_controller_has_the_last_word(amphora: Amphora, haproxy: int) -> None:
     """The note that the agent resigned is gone by the time it may act, and nothing is left to be done."""
     paths = amphora.paths
-    paths.haproxy_pid(LB).write_text(f"{haproxy}\n")
+    paths.loadbalancer(LB).pid.write_text(f"{haproxy}\n")
     memory = look(amphora, {}, 0.0)
-    paths.vrrp_agent.mkdir()
-    paths.vrrp_resigned.touch()
-    before = paths.vrrp_pid.read_text()
-    look(replace(amphora, lock=LateLock(paths.vrrp_resigned.unlink)), memory, 10.0)
-    assert paths.vrrp_pid.read_text() == before
+    paths.vrrp.agent.mkdir()
+    paths.vrrp.resigned.touch()
+    before = paths.vrrp.pid.read_text()
+    look(replace(amphora, lock=LateLock(paths.vrrp.resigned.unlink)), memory, 10.0)
+    assert paths.vrrp.pid.read_text() == before

@@ -127,11 +127,11 @@ class Rig:
     def start_haproxy(self, body: str, lb_id: LoadBalancerId = LB_ID, *, has_master: bool = True) -> Haproxy:
         """Start HAProxy with the controller's kind of stats socket and wait until it answers."""
         paths = self.paths
-        for directory in (paths.loadbalancer(lb_id), paths.loadbalancer_agent(lb_id)):
+        for directory in (paths.loadbalancer(lb_id).directory, paths.loadbalancer(lb_id).agent):
             directory.mkdir(parents=True, exist_ok=True)
         self.store(body, lb_id)
-        master = ["-S", f"{paths.master_socket(lb_id)},mode,600"] if has_master else []
-        files = ["-f", str(paths.haproxy_config(lb_id)), "-p", str(paths.haproxy_pid(lb_id))]
+        master = ["-S", f"{paths.loadbalancer(lb_id).master_socket},mode,600"] if has_master else []
+        files = ["-f", str(paths.loadbalancer(lb_id).config), "-p", str(paths.loadbalancer(lb_id).pid)]
         haproxy = Haproxy(self, lb_id, self.spawn(["haproxy", "-Ws", *master, *files]))
         until(haproxy.answers)
         self.record(body, lb_id, haproxy.worker() if has_master else 0)
@@ -139,14 +139,15 @@ class Rig:
 
     def store(self, body: str, lb_id: LoadBalancerId = LB_ID) -> None:
         """Write the stored configuration."""
-        top = f"global\n    stats socket {self.paths.stats_socket(lb_id)} mode 0666 level user\n    maxconn 200\n"
-        self.paths.haproxy_config(lb_id).write_text(top + DEFAULTS + body)
+        own = self.paths.loadbalancer(lb_id)
+        top = f"global\n    stats socket {own.stats_socket} mode 0666 level user\n    maxconn 200\n"
+        own.config.write_text(top + DEFAULTS + body)
 
     def record(self, body: str, lb_id: LoadBalancerId, pid: int) -> None:
         """Write the record of the applied configuration."""
         worker = {"pid": pid, "started": process_start_time(pid) or 0}
         document = {"config": body, "digests": {}, "worker": worker}
-        self.paths.applied(lb_id).write_text(json.dumps(document))
+        self.paths.loadbalancer(lb_id).applied.write_text(json.dumps(document))
 
 
 class Haproxy:
@@ -158,8 +159,8 @@ class Haproxy:
     def answers(self) -> bool:
         """Tell whether the stats socket answers."""
         with contextlib.suppress(HostFailure):
-            has_pid = self._rig.paths.haproxy_pid(self._lb_id).exists()
-            return has_pid and query(self._rig.paths.stats_socket(self._lb_id), "show info", 1.0) != b""
+            has_pid = self._rig.paths.loadbalancer(self._lb_id).pid.exists()
+            return has_pid and query(self._rig.paths.loadbalancer(self._lb_id).stats_socket, "show info", 1.0) != b""
         return False
 
     def workers(self) -> tuple[int, ...]:
@@ -168,7 +169,7 @@ class Haproxy:
 
     def _workers(self) -> tuple[int, ...]:
         try:
-            answer = query(self._rig.paths.master_socket(self._lb_id), "show proc", 2.0)
+            answer = query(self._rig.paths.loadbalancer(self._lb_id).master_socket, "show proc", 2.0)
         except HostFailure:
             return ()
         processes = parse_processes(answer.decode())

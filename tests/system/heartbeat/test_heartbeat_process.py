@@ -129,7 +129,7 @@ def test_the_first_message_is_immediate_and_complete(rig: Rig, receiver: Heartbe
 
 
 def stats(rig: Rig) -> bytes:
-    return query(rig.paths.stats_socket(LB_ID), "show stat -1 4 -1", 2)
+    return query(rig.paths.loadbalancer(LB_ID).stats_socket, "show stat -1 4 -1", 2)
 
 
 def test_traffic_is_counted_once_across_restarts_of_the_process(rig: Rig, receiver: HeartbeatReceiver) -> None:
@@ -209,7 +209,7 @@ def test_the_pid_of_another_program_is_not_haproxy(rig: Rig, receiver: Heartbeat
     haproxy = rig.start_haproxy(listener(free_port()))
     haproxy.kill()
     other = rig.spawn(["sleep", "60"])
-    rig.paths.haproxy_pid(LB_ID).write_text(f"{other.pid}\n")
+    rig.paths.loadbalancer(LB_ID).pid.write_text(f"{other.pid}\n")
     rig.configure([f"127.0.0.1:{port_of(receiver)}"])
     rig.start_heartbeat()
     assert receiver.receive().message["listeners"] == {}
@@ -220,7 +220,7 @@ def test_an_old_haproxy_without_master_socket_is_asked_directly(rig: Rig, receiv
         port = free_port()
         servers = server(MEMBERS[0], member.port)
         rig.start_haproxy(listener(port, servers=servers), has_master=False)
-        rig.paths.applied(LB_ID).unlink()
+        rig.paths.loadbalancer(LB_ID).applied.unlink()
         exchange(member, port, sent=10, received=20)
         rig.configure([f"127.0.0.1:{port_of(receiver)}"])
         rig.start_heartbeat()
@@ -273,11 +273,11 @@ def test_the_applied_configuration_names_the_listeners(rig: Rig, receiver: Heart
 def test_a_broken_load_balancer_does_not_silence_the_other(rig: Rig, receiver: HeartbeatReceiver) -> None:
     rig.start_haproxy(listener(free_port()))
     broken = LoadBalancerId("broken")
-    rig.paths.loadbalancer(broken).mkdir()
-    rig.paths.haproxy_config(broken).write_bytes(b"\xff\xfe frontend")
-    rig.paths.haproxy_pid(broken).mkdir()
-    rig.paths.loadbalancer_agent(broken).mkdir(parents=True)
-    rig.paths.applied(broken).mkdir()
+    rig.paths.loadbalancer(broken).directory.mkdir()
+    rig.paths.loadbalancer(broken).config.write_bytes(b"\xff\xfe frontend")
+    rig.paths.loadbalancer(broken).pid.mkdir()
+    rig.paths.loadbalancer(broken).agent.mkdir(parents=True)
+    rig.paths.loadbalancer(broken).applied.mkdir()
     rig.configure([f"127.0.0.1:{port_of(receiver)}"])
     rig.start_heartbeat()
     assert set(receiver.receive().message["listeners"]) == {LISTENER}
@@ -314,12 +314,14 @@ def test_reloads_never_cost_a_listener(rig: Rig) -> None:
 def test_members_on_their_way_out_are_not_shown(rig: Rig, receiver: HeartbeatReceiver) -> None:
     servers = server(MEMBERS[0], 9) + server(MEMBERS[1], 9, "disabled") + server(MEMBERS[2], 9, "disabled")
     rig.start_haproxy(listener(free_port(), servers=servers))
-    rig.paths.removing(LB_ID).write_text(json.dumps({f"{POOL}:{LISTENER}": {MEMBERS[0]: 1.0, MEMBERS[1]: 2.0}}))
+    rig.paths.loadbalancer(LB_ID).removing.write_text(
+        json.dumps({f"{POOL}:{LISTENER}": {MEMBERS[0]: 1.0, MEMBERS[1]: 2.0}})
+    )
     rig.configure([f"127.0.0.1:{port_of(receiver)}"])
     rig.start_heartbeat()
     members = receiver.receive().message["pools"][f"{POOL}:{LISTENER}"]["members"]
     assert members == {MEMBERS[0]: "no check", MEMBERS[2]: "MAINT"}
-    rig.paths.removing(LB_ID).write_text("[garbage")
+    rig.paths.loadbalancer(LB_ID).removing.write_text("[garbage")
     shown = receiver.receive_until(lambda m: len(m["pools"][f"{POOL}:{LISTENER}"]["members"]) == 3)
     assert set(shown.message["listeners"]) == {LISTENER}
 
@@ -424,10 +426,10 @@ def test_the_id_of_the_first_message_stays(rig: Rig, receiver: HeartbeatReceiver
 
 
 def test_silent_while_keepalived_should_run_and_does_not(rig: Rig, receiver: HeartbeatReceiver, tmp_path: Path) -> None:
-    rig.paths.vrrp_config.parent.mkdir()
-    rig.paths.vrrp_config.write_text("vrrp_instance x {}\n")
+    rig.paths.vrrp.config.parent.mkdir()
+    rig.paths.vrrp.config.write_text("vrrp_instance x {}\n")
     other = rig.spawn(["sleep", "60"])
-    rig.paths.vrrp_pid.write_text(f"{other.pid}\n")
+    rig.paths.vrrp.pid.write_text(f"{other.pid}\n")
     rig.configure([f"127.0.0.1:{port_of(receiver)}"])
     rig.start_heartbeat()
     with pytest.raises(TimeoutError):
@@ -435,11 +437,11 @@ def test_silent_while_keepalived_should_run_and_does_not(rig: Rig, receiver: Hea
     stand_in = tmp_path / "keepalived"
     shutil.copy(shutil.which("tail") or "", stand_in)
     another = rig.spawn([str(stand_in), "-f", "/dev/null"])
-    rig.paths.vrrp_pid.write_text(f"{another.pid}\n")
+    rig.paths.vrrp.pid.write_text(f"{another.pid}\n")
     with pytest.raises(TimeoutError):
         receiver.receive(timeout=2.5)
-    keepalived = rig.spawn([str(stand_in), "-f", str(rig.paths.vrrp_config)])
-    rig.paths.vrrp_pid.write_text(f"{keepalived.pid}\n")
+    keepalived = rig.spawn([str(stand_in), "-f", str(rig.paths.vrrp.config)])
+    rig.paths.vrrp.pid.write_text(f"{keepalived.pid}\n")
     assert receiver.receive(timeout=3).message["seq"] == 0
     end(keepalived)
     receiver.drain()
