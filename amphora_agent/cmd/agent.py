@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +53,7 @@ def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bo
         AgentError: it cannot start; nothing listens.
     """
     paths = paths_of(settings)
-    supervisor, adopt = _supervisor(settings)
+    supervisor, look_after_units = _supervisor(settings)
     amphora = Amphora(settings_file=settings_file, started=settings, paths=paths, supervisor=supervisor)
 
     def load() -> Flask:
@@ -66,18 +65,18 @@ def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bo
         from amphora_agent.operations import startup  # noqa: PLC0415 - as above
 
         startup.prepare(amphora)
-        threading.Thread(target=startup.restore, args=(amphora, adopt), name="restore", daemon=True).start()
+        startup.begin(amphora, look_after_units)
 
     companion = Companion("amphora-hbeat", lambda: _heartbeat(settings_file.path)) if with_heartbeat else None
     Server(settings, load, on_worker_start, companion).run()
 
 
-def _supervisor(settings: Settings) -> tuple[Supervisor, Callable[[], None] | None]:
+def _supervisor(settings: Settings) -> tuple[Supervisor, Callable[[], float] | None]:
     kind = settings.supervisor
     if kind is SupervisorKind.SYSTEMD or (kind is SupervisorKind.AUTO and is_booted()):
         return SystemdSupervisor(), None
     direct = DirectSupervisor(paths_of(settings).agent / "units")
-    return direct, direct.adopt
+    return direct, direct.look_after
 
 
 def _heartbeat(config_file: Path) -> int:

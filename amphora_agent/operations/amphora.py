@@ -18,6 +18,8 @@ from amphora_agent.core.settings import Settings, Topology
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor.protocol import Supervisor
 from amphora_agent.operations.change_record import ChangeRecord
+from amphora_agent.operations.network.advertisements import Advertisements
+from amphora_agent.operations.watchers import Watchers
 
 
 class ChangeLock:
@@ -91,6 +93,8 @@ class Amphora:
     supervisor: Supervisor
     lock: ChangeLock = field(default_factory=ChangeLock)
     changes: ChangeRecord = field(default_factory=ChangeRecord)
+    watchers: Watchers = field(default_factory=Watchers)
+    advertisements: Advertisements = field(default_factory=Advertisements)
 
     @property
     def topology(self) -> Topology:

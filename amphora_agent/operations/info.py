@@ -17,6 +17,7 @@ from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.change_record import Outcome
 from amphora_agent.operations.haproxy import loadbalancers
 from amphora_agent.operations.keepalived import lvs_listeners
+from amphora_agent.operations.watchers import WatcherState
 
 LOG = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Details:
     listeners: list[str]
     changes: dict[str, int]
     last_changes: dict[LoadBalancerId, Outcome]
+    watchers: dict[str, WatcherState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def details(amphora: Amphora) -> Details:
         listeners=sorted(listener.uuid for listener in listeners(amphora)),
         changes=dict(amphora.changes.counts),
         last_changes=dict(amphora.changes.last),
+        watchers=amphora.watchers.states(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 
@@ -11,11 +12,11 @@ from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import runtime as apply
 from amphora_agent.operations.inventory import lvs_listener_ids
 from amphora_agent.operations.keepalived import lvs_listeners, mastership, vrrp
-from amphora_agent.operations.network import interfaces
+from amphora_agent.operations.network import advertisements, interfaces, nic_watch
+from amphora_agent.operations.watchers import Look
 
 LOG = logging.getLogger(__name__)
 
-Adopt = Callable[[], None]
 Step = Callable[[Change], None]
 
 
@@ -34,26 +35,36 @@ def prepare(amphora: Amphora) -> None:
         files.remove_temporaries(directory)
 
 
-def restore(amphora: Amphora, adopt: Adopt | None) -> None:
-    """Bring the machine to what the files say; reads are served meanwhile, changes wait.
+def begin(amphora: Amphora, look_after_units: Look | None) -> None:
+    """Bring the machine to what the files say, and look after it from then on, all in the background.
 
     Args:
         amphora: whose files.
-        adopt: starts what ran before, where no systemd does; the interfaces are then ours to bring up, too.
+        look_after_units: keeps what runs running where no systemd does; the interfaces are then ours to bring up, too.
     """
+    amphora.watchers.start("restore", functools.partial(restore, amphora, look_after_units))
+
+
+def restore(amphora: Amphora, look_after_units: Look | None) -> None:
+    """Bring the machine to what the files say, as one change, and start the watchers. Reads are served meanwhile."""
     steps: list[Step] = [apply.clear_reload_only, interfaces.write_loopback, interfaces.prune]
-    if adopt is not None:
-        steps += [interfaces.bring_up_all, lambda _: adopt()]
+    if look_after_units is not None:
+        steps.append(interfaces.bring_up_all)
     steps.append(_restore_scripts)
-    for step in steps:
-        try:
-            with amphora.changing() as change:
+    with amphora.changing() as change:
+        for step in steps:
+            try:
                 step(change)
-        except (AgentError, OSError) as error:
-            LOG.error("cannot restore everything: %s %s", error, getattr(error, "detail", ""))
-    interfaces.watch(amphora)
-    mastership.watch(amphora)
-    apply.watch(amphora)
+            except (AgentError, OSError) as error:
+                LOG.error("cannot restore everything: %s %s", error, getattr(error, "detail", ""))
+        if look_after_units is not None:
+            amphora.watchers.start("units", look_after_units)
+    amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(amphora).look)
+    amphora.watchers.start(mastership.WATCHER, mastership.MastershipWatcher(amphora).look)
+    amphora.watchers.start(apply.REMOVALS_WATCHER, functools.partial(apply.look_after_removed, amphora))
+    amphora.watchers.start(
+        advertisements.WATCHER, functools.partial(amphora.advertisements.send_due, amphora.paths.netns)
+    )
 
 
 def _restore_scripts(change: Change) -> None:

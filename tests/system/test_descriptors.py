@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from testbed.namespaces import unique
 
 # Starts all watchers with no descriptor to spare, waits until each had to do without, and says which still live.
 SCRIPT = """
-import logging, os, resource, sys, threading, time
+import json, logging, os, resource, sys, threading, time
 from pathlib import Path
 import pyroute2
 from amphora_agent.core.paths import paths_of
@@ -38,15 +39,17 @@ spare = os.open("/dev/null", os.O_RDONLY)
 os.close(spare)
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
-supervisor.adopt()
-startup.restore(amphora, None)
+startup.restore(amphora, supervisor.look_after)
 deadline = time.monotonic() + 10
-wanted = ("cannot restore everything", "cannot watch units", "cannot look after NICs")
-while not all(any(line.startswith(words) for line in said) for words in wanted) and time.monotonic() < deadline:
+wanted = {"units", "nics"}
+while not wanted <= {name for name, state in amphora.watchers.states().items() if state.failures}:
+    if time.monotonic() > deadline:
+        break
     time.sleep(0.02)
-alive = sorted(thread.name for thread in threading.enumerate())
+failed = sorted(name for name, state in amphora.watchers.states().items() if state.failures)
+alive = [thread.name for thread in threading.enumerate()]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-print(*alive, flush=True)
+print(json.dumps({"failed": failed, "alive": alive}), flush=True)
 print(*said, sep="\\n", file=sys.stderr, flush=True)
 os._exit(0)
 """
@@ -70,5 +73,7 @@ loadbalancer_topology = ACTIVE_STANDBY
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(config)], capture_output=True, text=True, timeout=60, check=True
     )
-    assert {"mastership", "removed-servers", "unit-watcher", "watch-nics"} <= set(done.stdout.split()), done.stderr
+    report = json.loads(done.stdout)
+    assert {"units", "nics"} <= set(report["failed"]), done.stderr
+    assert {"mastership", "removed servers", "units", "nics", "advertise"} <= set(report["alive"]), done.stderr
     assert "Too many open files" in done.stderr

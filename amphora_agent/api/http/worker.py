@@ -118,12 +118,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def finish_request(self, conn: TConn, fs: Future[object]) -> None:
         """Wait for the next request of a kept connection; runs in the event loop after each answer."""
-        try:
-            keep = bool(fs.result()) if not fs.cancelled() else False
-        except Exception:
-            LOG.exception("cannot finish a request")
-            keep = False
-        if not keep or not self.alive:
+        surprise = None if fs.cancelled() else fs.exception()
+        if surprise is not None:
+            LOG.error("cannot finish a request", exc_info=surprise)
+        if fs.cancelled() or surprise is not None or not fs.result() or not self.alive:
             self._close(conn)
             return
         conn.sock.setblocking(False)

@@ -1,7 +1,7 @@
 """The direct supervisor: keeps units running where pid 1 is not systemd. Its processes outlive the agent.
 
 Decision: each unit has a record on disk (what to run, whether it is wanted) and a pid file with the process's start
-time, so a restarted agent adopts what still runs and starts again what does not. A watcher thread waits for the end of
+time, so a restarted agent adopts what still runs and starts again what does not. `look_after` waits for the end of
 any of them and restarts it, after a doubling pause when it ends again and again; it never gives up, since a load
 balancer without HAProxy is worth nothing.
 """
@@ -60,9 +60,19 @@ class DirectSupervisor:
         self._backoff: dict[str, _Backoff] = {}
         self._changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
-    def adopt(self) -> None:
-        """Start what is wanted and does not run, and watch everything from now on. Call once per process."""
-        threading.Thread(target=self._watch, name="unit-watcher", daemon=True).start()
+    def look_after(self) -> float:
+        """Start what is wanted and does not run, then wait until a unit ends or is started; called again and again.
+
+        Returns: the seconds to pause.
+
+        Raises:
+            HostFailure, OSError: such as no descriptor left, for a while.
+        """
+        names = [path.name.removesuffix(".json") for path in sorted(self._directory.glob("*.json"))]
+        settled = {name for name in names if self._keep_running(name)}
+        running = [pid for name in names if (pid := self._running(name)) is not None]
+        self._await_change(running, RETRY_INTERVAL if len(settled) < len(names) else WATCH_INTERVAL)
+        return 0.0
 
     def enable(self, unit: Unit) -> None:
         """Record the unit; it is started at the next agent start if it ran before."""
@@ -122,24 +132,6 @@ class DirectSupervisor:
             file.seek(max(0, unit.log.stat().st_size - LOG_TAIL))
             return file.read().decode("utf-8", "replace")
         return ""
-
-    def _watch(self) -> None:
-        trouble = ""
-        while True:
-            try:
-                self._look()
-                trouble = ""
-            except (HostFailure, OSError) as error:  # such as no descriptor left, for a while
-                if str(error) != trouble:
-                    trouble = str(error)
-                    LOG.error("cannot watch units: %s %s", error, getattr(error, "detail", ""))
-                time.sleep(FIRST_PAUSE)
-
-    def _look(self) -> None:
-        names = [path.name.removesuffix(".json") for path in sorted(self._directory.glob("*.json"))]
-        settled = {name for name in names if self._keep_running(name)}
-        running = [pid for name in names if (pid := self._running(name)) is not None]
-        self._await_change(running, RETRY_INTERVAL if len(settled) < len(names) else WATCH_INTERVAL)
 
     def _await_change(self, pids: Sequence[int], seconds: float) -> None:
         """Return when one of the processes ends, when a unit is started, or after so many seconds."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -40,7 +39,10 @@ PLAN_TIMEOUT = 10.0
 CRASH_SECONDS = 600.0
 # Versions that may delete a server a stream still points to delete only after every retry must be over.
 UNSAFE_REMOVAL_SECONDS = 120.0
+REMOVALS_WATCHER = "removed servers"
 REMOVAL_INTERVAL = 2.0
+# Whoever removes a server calls the watcher; this is for what a crash left.
+IDLE_INTERVAL = 300.0
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 # Backend -> server that waits for its deletion -> seconds since boot when it began to.
@@ -126,6 +128,7 @@ def change_running(
         version=version,
     )
     perform(proxy, plan, stored)
+    change.watchers.call(REMOVALS_WATCHER)
     done = Applied(
         config=stored.config,
         digests=stored.digests,
@@ -246,15 +249,9 @@ def forget_removals(change: Change, lb_id: LoadBalancerId) -> None:
     files.remove_volatile(change.paths.loadbalancer(lb_id).removing)
 
 
-def watch(amphora: Amphora) -> None:
-    """Delete removed servers when they are idle, from now on, in a thread of its own. Call once per process."""
-    threading.Thread(target=_watch, args=(amphora,), name="removed-servers", daemon=True).start()
-
-
-def _watch(amphora: Amphora) -> None:
-    while True:
-        time.sleep(REMOVAL_INTERVAL)
-        remove_idle(amphora)
+def look_after_removed(amphora: Amphora) -> float:
+    """Delete removed servers that are idle; return the seconds until the next look."""
+    return REMOVAL_INTERVAL if remove_idle(amphora) else IDLE_INTERVAL
 
 
 def remove_idle(amphora: Amphora) -> int:
@@ -266,7 +263,7 @@ def remove_idle(amphora: Amphora) -> int:
     for lb_id in _waiting_ids(amphora):
         with amphora.changing_politely() as change:
             if change is None:
-                return waiting
+                return waiting + 1
             try:
                 waiting += _remove_idle(change, lb_id)
             except (AgentError, OSError) as error:

@@ -8,7 +8,6 @@ which is right for an amphora that cannot serve. The controller's own start and 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import assert_never
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.keepalived.mastership import Memory, Verdict, judge
 from amphora_agent.core.settings import Topology
-from amphora_agent.errors import AgentError
 from amphora_agent.host import files
 from amphora_agent.host.procfs import is_program, read_pid
 from amphora_agent.operations.amphora import Amphora, Change
@@ -26,6 +24,7 @@ from amphora_agent.operations.keepalived import vrrp
 
 LOG = logging.getLogger(__name__)
 
+WATCHER = "mastership"
 LOOK_INTERVAL = 0.25
 # Until there is a mastership to lose.
 IDLE_INTERVAL = 2.0
@@ -33,23 +32,17 @@ IDLE_INTERVAL = 2.0
 LOCK_TIMEOUT = 0.1
 
 
-def watch(amphora: Amphora) -> None:
-    """Look after the mastership from now on, in a thread of its own. Call once per process."""
-    threading.Thread(target=_watch, args=(amphora,), name="mastership", daemon=True).start()
+class MastershipWatcher:
+    """Remembers what it saw at its last look."""
 
+    def __init__(self, amphora: Amphora) -> None:
+        self._amphora = amphora
+        self._memory: Memory = {}
 
-def _watch(amphora: Amphora) -> None:
-    memory: Memory = {}
-    trouble = ""
-    while True:
-        time.sleep(LOOK_INTERVAL if _may_be_master(amphora) else IDLE_INTERVAL)
-        try:
-            memory = look(amphora, memory, time.monotonic())
-            trouble = ""
-        except (AgentError, OSError) as error:
-            if str(error) != trouble:
-                trouble = str(error)
-                LOG.error("cannot look after the mastership: %s %s", error, getattr(error, "detail", ""))
+    def look(self) -> float:
+        """Look once, act on it, and return the seconds until the next look."""
+        self._memory = look(self._amphora, self._memory, time.monotonic())
+        return LOOK_INTERVAL if _may_be_master(self._amphora) else IDLE_INTERVAL
 
 
 def _may_be_master(amphora: Amphora) -> bool:

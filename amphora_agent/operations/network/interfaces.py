@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 
 from amphora_agent.core.network.desired import LOOPBACK
-from amphora_agent.core.network.model import Address, Interface, InterfaceType, Link
+from amphora_agent.core.network.model import Address, Interface, InterfaceType
 from amphora_agent.core.network.nft_rules import (
     AllowRule,
     Masquerade,
@@ -19,12 +16,11 @@ from amphora_agent.core.network.nft_rules import (
     render_masquerade,
 )
 from amphora_agent.core.paths import Paths
-from amphora_agent.errors import AgentError, HostFailure, InvalidRequest, NotFound
+from amphora_agent.errors import AgentError, InvalidRequest, NotFound
 from amphora_agent.host import files
-from amphora_agent.host.network import advertise as wire
-from amphora_agent.host.network import netlink, netns, nft
+from amphora_agent.host.network import netns, nft
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.network import nics
+from amphora_agent.operations.network import advertisements, nics
 from amphora_agent.operations.network.reconcile import (
     FILTER_MODE,
     exclusively,
@@ -32,18 +28,11 @@ from amphora_agent.operations.network.reconcile import (
     load_all,
     reconcile,
     reconcile_all,
-    refill_routes,
     store,
     take_down,
 )
 
 LOG = logging.getLogger(__name__)
-
-_ADVERTISEMENTS = 3
-_ADVERTISEMENT_INTERVAL = 0.5
-# Seconds; an event of the kernel ends the wait at once, this is for events it could not deliver.
-_WATCH_INTERVAL = 300.0
-_WATCH_PAUSE = 30.0
 
 
 def find_interface(amphora: Amphora, ip: str) -> str:
@@ -58,46 +47,19 @@ def find_interface(amphora: Amphora, ip: str) -> str:
     except ValueError:
         raise InvalidRequest("Invalid IP address") from None
     if netns.exists(amphora.paths.netns):
-        holders = netns.inside(amphora.paths.netns, lambda: _holders_of({address}))
+        holders = netns.inside(amphora.paths.netns, lambda: advertisements.holders_of(frozenset({address})))
         if holders:
             return holders[0][0].name
     raise NotFound("Error interface not found for IP address")
 
 
-def advertise(amphora: Amphora, addresses: Iterable[Address]) -> None:
-    """Tell the neighbours, three times and in the background, that this amphora has these addresses.
+def advertise(change: Change, addresses: Iterable[Address]) -> None:
+    """Have neighbours told, in the background, which of these addresses are here; the others are passed over.
 
-    Addresses that no interface has, or only the loopback, are passed over. Failures are logged. Whether keepalived
-    does it instead is the caller's to know.
+    Whether keepalived does it instead is the caller's to know.
     """
-    wanted = frozenset(addresses)
-    if wanted:
-        threading.Thread(target=_advertise, args=(amphora.paths.netns, wanted), name="advertise", daemon=True).start()
-
-
-def _advertise(path: Path, wanted: frozenset[Address]) -> None:
-    for turn in range(_ADVERTISEMENTS):
-        if turn:
-            time.sleep(_ADVERTISEMENT_INTERVAL)
-        try:
-            netns.inside(path, lambda: _advertise_once(wanted))
-        except AgentError as error:
-            LOG.warning("cannot advertise addresses: %s: %s", error, error.detail)
-
-
-def _advertise_once(wanted: frozenset[Address]) -> None:
-    for link, address in _holders_of(wanted):
-        if link.is_loopback:
-            continue
-        try:
-            wire.send(link.name, link.index, bytes.fromhex(link.mac.replace(":", "")), address)
-        except (OSError, ValueError) as error:
-            LOG.warning("cannot advertise address=%s ifname=%s: %s", address, link.name, error)
-
-
-def _holders_of(wanted: Iterable[Address]) -> list[tuple[Link, Address]]:
-    with netlink.connect() as kernel:
-        return [(link, address) for link, address in netlink.addresses_by_link(kernel) if address in wanted]
+    change.advertisements.add(addresses)
+    change.watchers.call(advertisements.WATCHER)
 
 
 def write_loopback(change: Change) -> None:
@@ -210,51 +172,3 @@ def prune(change: Change) -> None:
     """Forget NICs that are gone for good."""
     with exclusively(change.paths):
         nics.prune(change.paths)
-
-
-def watch(amphora: Amphora) -> None:
-    """Look after NICs that come late or go away, in the background."""
-    threading.Thread(target=_watch, args=(amphora,), name="watch-nics", daemon=True).start()
-
-
-def _watch(amphora: Amphora) -> None:
-    path = amphora.paths.netns
-    known: frozenset[str] | None = None
-    while True:
-        try:
-            if known is None:
-                known = frozenset(nic.mac for nic in nics.plugged(amphora.paths))
-            known = look_after(amphora, known)
-            with netlink.link_events() as outside, netlink.link_events_inside(path) as inside:
-                if nics.inside_macs(amphora.paths) == known and not nics.late(amphora.paths):
-                    netlink.wait_for_events((outside, inside), _WATCH_INTERVAL)
-        except (AgentError, OSError) as error:
-            LOG.error("cannot look after NICs: %s %s", error, getattr(error, "detail", ""))
-            time.sleep(_WATCH_PAUSE)
-
-
-def look_after(amphora: Amphora, known: frozenset[str]) -> frozenset[str]:
-    """Take in NICs that were late for the boot unit, and let other interfaces have the routes of ones that went.
-
-    Args:
-        amphora: whose.
-        known: MAC addresses that were inside when this was called last.
-
-    Returns: the MAC addresses inside now.
-
-    Raises:
-        HostFailure: a NIC stays outside.
-    """
-    paths = amphora.paths
-    if nics.late(paths):
-        with amphora.changing() as change:
-            if nics.late(paths):  # not the one a plug was about to move
-                bring_up_all(change)
-            if nics.late(paths):
-                raise HostFailure("cannot take a NIC into the namespace", "see above")
-    present = nics.inside_macs(paths)
-    if known - present:
-        LOG.info("NICs are gone from the namespace: %s", " ".join(sorted(known - present)))
-        with amphora.changing(), exclusively(paths):
-            refill_routes(paths, load_all(paths)[0])
-    return present

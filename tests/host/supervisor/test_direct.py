@@ -17,6 +17,7 @@ import pytest
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.supervisor.direct import DirectSupervisor
+from amphora_agent.operations.watchers import Watchers
 from testbed.waiting import wait_for
 
 OWN_NETNS = Path("/proc/self/ns/net")
@@ -107,7 +108,7 @@ def test_reload_of_what_ends_just_then_is_refused(unit: Unit, tmp_path: Path) ->
 @needs_root
 def test_a_crashed_unit_comes_back_and_a_stopped_one_does_not(unit: Unit, tmp_path: Path) -> None:
     direct = supervisor(tmp_path)
-    direct.adopt()
+    Watchers().start("units", direct.look_after)
     direct.start(unit)
     first = direct.main_pid(unit)
     assert first is not None
@@ -124,7 +125,7 @@ def test_a_crashed_unit_comes_back_and_a_stopped_one_does_not(unit: Unit, tmp_pa
 def test_a_unit_that_cannot_live_is_tried_ever_more_slowly(unit: Unit, tmp_path: Path) -> None:
     (tmp_path / "crash").touch()
     direct = supervisor(tmp_path)
-    direct.adopt()
+    Watchers().start("units", direct.look_after)
     direct.start(unit)
     wait_for(lambda: starts(tmp_path) >= 3, "it is tried again")
     (tmp_path / "crash").unlink()
@@ -206,7 +207,7 @@ def test_restarts_remove_them_too_unless_an_orphan_is_still_ending(unit: Unit, t
     with subprocess.Popen(unit.argv, stdout=subprocess.DEVNULL) as orphan:
         of_orphan.write_text(f"{orphan.pid}\n")
         direct = supervisor(tmp_path)
-        direct.adopt()
+        Watchers().start("units", direct.look_after)
         wait_for(lambda: direct.main_pid(unit) is not None, "the unit starts")
         orphan.kill()
     assert not stale.exists()
@@ -219,7 +220,7 @@ def test_a_record_of_an_older_version_is_read(unit: Unit, tmp_path: Path) -> Non
     (tmp_path / "units").mkdir()
     (tmp_path / "units" / f"{unit.name}.json").write_text(json.dumps(record))
     direct = supervisor(tmp_path)
-    direct.adopt()
+    Watchers().start("units", direct.look_after)
     wait_for(lambda: direct.main_pid(unit) is not None, "the unit starts")
 
 
@@ -228,7 +229,7 @@ def test_a_corrupt_record_harms_no_other_unit(unit: Unit, tmp_path: Path) -> Non
     direct = supervisor(tmp_path)
     direct.start(unit)
     (tmp_path / "units" / "another@1.service.json").write_text("{")
-    direct.adopt()
+    Watchers().start("units", direct.look_after)
     pid = direct.main_pid(unit)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)

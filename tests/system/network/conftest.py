@@ -9,6 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from amphora_agent.host.network import netns
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.network import advertisements
 
 CLONE_NEWNET = 0x40000000
 MNT_DETACH = 2
@@ -156,12 +158,14 @@ loadbalancer_topology = {topology.value}
     settings_file = SettingsFile(config)
     paths = paths_of(settings_file.current())
     paths.base.mkdir(exist_ok=True)
-    return Amphora(
+    amphora = Amphora(
         settings_file=settings_file,
         started=settings_file.current(),
         paths=paths,
         supervisor=DirectSupervisor(paths.agent / "units"),
     )
+    amphora.watchers.start(advertisements.WATCHER, partial(amphora.advertisements.send_due, paths.netns))
+    return amphora
 
 
 @pytest.fixture

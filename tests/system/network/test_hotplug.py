@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from amphora_agent.host.network import netns
-from amphora_agent.operations.network import interfaces, nics
+from amphora_agent.operations.network import interfaces, nic_watch, nics
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client, run
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
 
@@ -150,7 +150,7 @@ def test_a_late_nic_keeps_its_name_and_is_taken_in(machine: Machine) -> None:
     machine.reboot([("ens3", mac(3))])
     with machine.amphora.changing() as change:
         interfaces.bring_up_all(change)
-    interfaces.watch(machine.amphora)
+    machine.amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(machine.amphora).look)
     machine.add_nic("ens2", mac(2))
     deadline = time.monotonic() + 10
     while "eth2" not in machine.inside_run("ip", "-br", "addr") or machine.addresses("eth2") != {"10.2.0.5/24"}:
@@ -255,7 +255,7 @@ def test_a_route_two_subnets_want_goes_to_the_other_when_its_holder_is_unplugged
     for number in (2, 3):
         machine.add_nic(f"ens{number}", mac(number))
         assert agent.post("/1.0/plug/network", json=with_route(number)).status_code == 202
-    interfaces.watch(machine.amphora)
+    machine.amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(machine.amphora).look)
     machine.inside_run("ip", "link", "del", "eth2")
     deadline = time.monotonic() + 10
     while route_holders(machine) != ["eth3"]:

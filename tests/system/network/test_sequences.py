@@ -39,7 +39,7 @@ from amphora_agent.core.settings import Topology
 from amphora_agent.errors import Conflict
 from amphora_agent.host import files
 from amphora_agent.host.network import dhcp, netlink, netns, nft
-from amphora_agent.operations.network import interfaces, nics, plug, reconcile
+from amphora_agent.operations.network import interfaces, nic_watch, nics, plug, reconcile
 from tests.system.network.conftest import CLONE_NEWNET, LIBC, MNT_DETACH, Machine, MakeMachine, run
 
 SEQUENCES = int(os.environ.get("AMPHORA_SEQUENCES", "200"))
@@ -238,7 +238,7 @@ class World:
                 known = nics.inside_macs(self.machine.paths)
                 if name is not None:
                     self.machine.inside_run("ip", "link", "del", name)
-                interfaces.look_after(self.machine.amphora, known)
+                nic_watch.look_after(self.machine.amphora, known)
             case Reboot(order):
                 self.lose_namespace()
                 self.attach({f"eth{place}": nic for place, nic in enumerate(order)})
