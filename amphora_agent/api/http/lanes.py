@@ -8,6 +8,7 @@ gives the load balancer up, so a queue refuses only what could not be served wit
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum
@@ -26,6 +27,8 @@ class Lane(Enum):
         self.limit = threads + waiting
 
 
+# Seconds; every wait inside a request has a shorter deadline, all of them together too.
+LONGEST_SERVICE = 300.0
 ALL_THREADS = sum(lane.threads for lane in Lane)
 _READING = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _PLUGGING = b"/1.0/plug/"
@@ -49,6 +52,7 @@ class Lanes:
     def __init__(self) -> None:
         self._pools = {lane: ThreadPoolExecutor(lane.threads, f"request-{lane.label}") for lane in Lane}
         self._unfinished = dict.fromkeys(Lane, 0)
+        self._begun: dict[object, float] = {}
 
     def is_full(self, lane: Lane) -> bool:
         """Tell whether one more request would wait for too long."""
@@ -57,11 +61,27 @@ class Lanes:
     def submit(self, lane: Lane, serve: Callable[[], object]) -> Future[object]:
         """Have a thread of the lane serve a request; call `finish` when it is done."""
         self._unfinished[lane] += 1
-        return self._pools[lane].submit(serve)
+        return self._pools[lane].submit(self._serve, serve)
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether a request has been served for so long that it will never end.
+
+        Args:
+            now: monotonic seconds.
+        """
+        return any(now - begun > LONGEST_SERVICE for begun in tuple(self._begun.values()))
 
     def finish(self, lane: Lane) -> None:
         """Count one request of the lane as served."""
         self._unfinished[lane] -= 1
+
+    def _serve(self, serve: Callable[[], object]) -> object:
+        ticket = object()
+        self._begun[ticket] = time.monotonic()
+        try:
+            return serve()
+        finally:
+            del self._begun[ticket]
 
     def shutdown(self, *, wait: bool) -> None:
         """Start no more requests."""

@@ -24,6 +24,7 @@ from amphora_agent.api.http.lanes import ALL_THREADS
 from amphora_agent.api.http.tls import ServerContext
 from amphora_agent.core.settings import Settings
 from amphora_agent.host.companion import Companion
+from amphora_agent.host.notify import notify
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -70,6 +71,7 @@ class AgentArbiter(Arbiter):  # type: ignore[misc]
     def manage_workers(self) -> None:
         """Look after the worker, about once a second, and after the companion."""
         super().manage_workers()
+        notify("WATCHDOG=1")
         if self._companion is not None:
             self._companion.keep_running()
 

@@ -91,6 +91,14 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._next_sweep = 0.0
         self._next_refusal_log = 0.0
 
+    def notify(self) -> None:
+        """Tell the parent that requests are served; it starts another worker when it does not hear that for a while.
+
+        An event loop that turns is not enough: a request that never ends keeps changes, or threads, from others.
+        """
+        if not self.tpool.is_stuck(time.monotonic()):
+            super().notify()
+
     def get_thread_pool(self) -> Lanes:
         """Return the threads that serve requests, by kind."""
         return Lanes()
