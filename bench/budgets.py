@@ -68,6 +68,9 @@ BUDGETS = (
     Budget(
         figure="details p95 loaded", label="GET details p95, 16 clients, 1,000 members applied", unit="ms", ratio=1 / 4
     ),
+    Budget(figure="read p50", label="a read on a connection of its own, alone, p50", unit="ms"),
+    Budget(figure="read p99 crowded", label="the same beside 32 clients that upload and reload, p99", unit="ms"),
+    Budget(figure="read wait", label="of it for waiting", unit="ms", limit=0.1),
     Budget(figure="silent none", label="GET / alone", unit="ms"),
     Budget(figure="silent 1", label="GET / beside 1 silent client", unit="ms", limit=0.1),
     Budget(figure="silent 200", label="GET / beside 200 silent clients", unit="ms", limit=0.1),

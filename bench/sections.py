@@ -29,6 +29,8 @@ STARTS = 5
 CLIENTS = 16
 REQUESTS_PER_CLIENT = 12
 PATIENCE = 10.0
+CHANGERS = 32
+READS_ALONE, READS_BESIDE = 60, 300
 CHANGES = 50
 CONNECTIONS_PER_CHANGE = 15
 APPLY_ROUNDS = 8
@@ -144,6 +146,32 @@ def load(contestant: Contestant) -> Figures:
     if failures:
         raise failures[0]
     return {"details p95 loaded": _percentile(samples, 95)}
+
+
+def crowd(contestant: Contestant) -> Figures:
+    """Reads by one client, p99, while 32 others upload and reload without a pause; and alone, p50."""
+    with arena(contestant) as place:
+        place.apply(configuration(place.amphora, member_ids(2)))
+        alone = _timed_reads(place.amphora, READS_ALONE)
+        done = threading.Event()
+        configs = [configuration(place.amphora, member_ids(10 + extra)) for extra in range(2)]
+
+        def change(number: int) -> None:
+            while not done.is_set():
+                with contextlib.suppress(OSError, RuntimeError, http.client.HTTPException):
+                    place.apply(configs[number % 2])
+
+        threads = [threading.Thread(target=change, args=(number,)) for number in range(CHANGERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            beside = _timed_reads(place.amphora, READS_BESIDE)
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+    own = statistics.median(alone)
+    return {"read p50": own, "read p99 crowded": _percentile(beside, 99), "read wait": _percentile(beside, 99) - own}
 
 
 def silent(contestant: Contestant) -> Figures:
@@ -264,6 +292,7 @@ SECTIONS: dict[str, Callable[[Contestant], Figures]] = {
     "plug": plug,
     "apply": apply,
     "load": load,
+    "crowd": crowd,
     "churn": churn,
     "cpu": cpu,
     "ceiling": ceiling,
@@ -288,6 +317,21 @@ def _timed_requests(amphora: RunningAmphora, count: int) -> list[float]:
             connection = None
     if connection is not None:
         connection.close()
+    return samples
+
+
+def _timed_reads(amphora: RunningAmphora, count: int) -> list[float]:
+    """Return the seconds of reads of every kind, each on a connection of its own; one without an answer is NEVER."""
+    samples = []
+    for number in range(count):
+        began = time.monotonic()
+        try:
+            reply = amphora.request("GET", ("/", "/1.0/info", "/1.0/details")[number % 3], timeout=PATIENCE)
+            samples.append(time.monotonic() - began if reply.status == HTTPStatus.OK else NEVER)
+        except (OSError, http.client.HTTPException):
+            samples.append(NEVER)
+            if samples.count(NEVER) > 3:
+                break
     return samples
 
 
