@@ -193,6 +193,29 @@ def test_a_body_may_be_chunked(shared: RunningAmphora) -> None:
     assert (shared.cert_dir / LB_ID / "chunked.pem").read_bytes() == b"some certificate"
 
 
+def test_a_client_that_asks_before_it_sends_its_body_is_told_to(shared: RunningAmphora) -> None:
+    path = f"/1.0/loadbalancer/{LB_ID}/certificates/asked.pem"
+    head = f"PUT {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
+    with shared.context.wrap_socket(plain(shared), server_hostname=AMPHORA_ID) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"body")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert (shared.cert_dir / LB_ID / "asked.pem").read_bytes() == b"body"
+
+
+@pytest.mark.parametrize("size", [b"5 ", b"+5", b"0x5", b"5\x00", b"\xb2", b""])
+def test_a_malformed_chunk_size_is_one_clear_refusal(shared: RunningAmphora, size: bytes) -> None:
+    head = b"PUT /1.0/config HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = raw_exchange(shared, head + size + b"\r\nhello\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"not chunked" in answer
+    assert "Traceback" not in shared.log
+
+
 def test_the_largest_body_is_taken_and_one_byte_more_refused(shared: RunningAmphora) -> None:
     path = f"/1.0/loadbalancer/{LB_ID}/certificates/large.pem"
     assert shared.request("PUT", path, b"x" * MAX_BODY).status == 200

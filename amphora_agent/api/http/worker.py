@@ -43,6 +43,7 @@ MAX_DISCARD = 256 * 1024 * 1024
 MAX_BUFFERED = 64 * 1024 * 1024
 READ_SIZE = 64 * 1024
 SWEEP_INTERVAL = 1.0
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Of a request, to tell its lane by.
 LANE_BYTES = 64
 
@@ -162,8 +163,13 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def _receive(self, reception: Reception) -> None:
         handle = reception.connection.sock.fileno()
+        try:
+            self.poller.register(handle, selectors.EVENT_READ, self._on_ready)
+        except (OSError, ValueError, KeyError) as error:  # no memory for it, or a socket that is gone
+            LOG.warning("cannot wait for a client peer=%s: %s", reception.connection.client, error)
+            self._close(reception.connection)
+            return
         self._receptions[handle] = reception
-        self.poller.register(handle, selectors.EVENT_READ, self._on_ready)
         self._on_ready(handle)
 
     def _on_ready(self, handle: int) -> None:
@@ -225,6 +231,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             return self._dispatch(reception)
         if reception.framing.has_head and not had_head:
             reception.deadline = time.monotonic() + BODY_DEADLINE
+            if reception.framing.awaits_consent:
+                reception.connection.sock.send(CONTINUE)
         if self._buffered() > MAX_BUFFERED:
             self._refuse(reception, refusal(503, "Service Unavailable", "too many large requests at once"))
         return False
@@ -244,7 +252,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             connection.initialized = True
             connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
         connection.data_ready = True
-        connection.parser.unreader.unread(bytes(reception.buffer))
+        connection.parser.unreader.unread(reception.framing.delimited(reception.buffer))
         served = self.tpool.submit(lane, functools.partial(self.handle, connection))
         served.add_done_callback(lambda future: self.method_queue.defer(self._finish, lane, connection, future))
         return True

@@ -34,6 +34,11 @@ def test_a_request_is_complete_with_its_last_byte_and_not_before(request_bytes: 
         (b"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "ambiguous"),
         (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % (MAX_BODY + 1), "larger"),
         (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "not chunked"),
+        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n", "not chunked"),
+        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n", "not chunked"),
+        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello, and more\r\n", "not chunked"),
+        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\n", "not chunked"),
+        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"x" * MAX_HEAD, "end"),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD, "head"),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD + b"\r\n\r\n", "head"),
     ],
@@ -50,3 +55,31 @@ def test_any_bytes_are_complete_incomplete_or_refused(noise: bytes) -> None:
         Framing().is_complete(bytearray(noise))
     except Refused as refused:
         assert str(refused)
+
+
+@pytest.mark.parametrize("following", [b"", GET])
+@pytest.mark.parametrize(
+    ("request_bytes", "handed_on"),
+    [
+        (GET, GET),
+        (PUT, PUT),
+        (CHUNKED, b"PUT /x HTTP/1.1\r\nContent-Length: 11\r\n\r\nhello world"),
+        (TRAILER, b"PUT /x HTTP/1.1\r\nContent-Length: 1\r\n\r\na"),
+        (
+            b"PUT /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab",
+            b"PUT /x HTTP/1.1\r\nContent-Length: 2\r\n\r\nab",
+        ),
+    ],
+)
+def test_what_is_handed_on_has_one_length_and_asks_for_nothing(
+    request_bytes: bytes, handed_on: bytes, following: bytes
+) -> None:
+    framing, buffer = Framing(), bytearray(request_bytes + following)
+    assert framing.is_complete(buffer)
+    assert framing.delimited(buffer) == handed_on + following
+
+
+def test_a_client_that_asks_first_is_known_by_its_head() -> None:
+    framing = Framing()
+    assert not framing.is_complete(bytearray(b"PUT / HTTP/1.1\r\nexpect: 100-Continue\r\nContent-Length: 9\r\n\r\n"))
+    assert framing.awaits_consent
