@@ -10,12 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import ssl
 from collections.abc import Collection
 from pathlib import Path
 
 from amphora_agent.core.ids import LoadBalancerId, PemName, is_pem_name
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
-from amphora_agent.host import files
+from amphora_agent.host import files, tls
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import stored_files
 
@@ -109,11 +110,28 @@ def replace_own(change: Change, body: bytes) -> None:
     """Replace the agent's own certificate and key; the next TLS connection is served with them.
 
     Raises:
-        InvalidRequest: no certificate, no unencrypted private key, or the two do not belong together.
+        InvalidRequest: no certificate, no unencrypted private key, the two do not belong together, or TLS cannot be
+            spoken with them.
+        HostFailure: the disk refused; the old ones serve on.
     """
     check_pair(body)
-    files.write_atomic(change.paths.agent_cert, body)
+    target = change.paths.agent_cert
+    candidate = target.with_name(f"{target.name}.new")
+    files.write_atomic(candidate, body)
+    try:
+        _check_in_use(candidate, tls.minimum_version(change.started))
+        files.rename_durable(candidate, target)
+    finally:
+        files.remove(candidate)
     LOG.info("replaced the agent's certificate")
+
+
+def _check_in_use(candidate: Path, minimum: ssl.TLSVersion) -> None:
+    """Load the file as the server will, and shake hands: another judge would let pass what then locks everybody out."""
+    try:
+        tls.check_handshake(tls.server_context(candidate, minimum))
+    except HostFailure as error:
+        raise InvalidRequest("cannot use the certificate", error.detail) from error
 
 
 def check_pair(pem: bytes) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from amphora_agent.core.settings import Settings
 from amphora_agent.errors import HostFailure
+from amphora_agent.host import tls
 
 LOG = logging.getLogger(__name__)
-
-_MINIMUM = {"TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class ServerContext:
@@ -29,7 +28,7 @@ class ServerContext:
     def __init__(self, settings: Settings) -> None:
         self._certificate = Path(settings.agent_server_cert)
         self._authority = Path(settings.agent_server_ca)
-        self._minimum = _MINIMUM.get(settings.agent_tls_protocol, ssl.TLSVersion.TLSv1_2)
+        self._minimum = tls.minimum_version(settings)
         self._identity = self._identify()
         self._context = self._load()
 
@@ -56,21 +55,6 @@ class ServerContext:
         return tuple(identities)
 
     def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = self._minimum
-        context.verify_mode = ssl.CERT_REQUIRED
-        try:
-            context.load_cert_chain(self._certificate)
-        except (OSError, ValueError) as error:
-            raise HostFailure(f"cannot load the agent's certificate {self._certificate}", _reason(error)) from error
-        try:
-            context.load_verify_locations(cafile=self._authority)
-        except (OSError, ValueError) as error:
-            raise HostFailure(f"cannot load the client CA {self._authority}", _reason(error)) from error
-        if context.cert_store_stats()["x509"] == 0 or context.verify_mode is not ssl.CERT_REQUIRED:
-            raise HostFailure("cannot verify clients", f"no CA certificate in {self._authority}")
+        context = tls.server_context(self._certificate, self._minimum)
+        tls.require_clients_of(context, self._authority)
         return context
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
