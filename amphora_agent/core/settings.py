@@ -132,8 +132,8 @@ def parse_ini(text: str) -> dict[str, Section]:
     Raises:
         InvalidRequest: names the line number.
     """
-    sections: dict[str, Section] = {}
-    section: Section | None = None
+    sections: dict[str, dict[str, list[str]]] = {}
+    section: dict[str, list[str]] | None = None
     key: str | None = None
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
@@ -144,7 +144,7 @@ def parse_ini(text: str) -> dict[str, Section]:
         elif line[0].isspace():
             if section is None or key is None:
                 raise InvalidRequest("cannot read the configuration", f"line {number} continues no value")
-            section[key] += "\n" + stripped
+            section[key].append(stripped)
         elif line[0] == "[":
             name = stripped[1:-1].strip()
             if not stripped.endswith("]") or not name:
@@ -154,15 +154,16 @@ def parse_ini(text: str) -> dict[str, Section]:
             key, value = _split_option(stripped, number)
             if section is None:
                 raise InvalidRequest("cannot read the configuration", f"line {number} stands before any section")
-            section[key] = value
-    return {name: {k: _unquote(v) for k, v in options.items()} for name, options in sections.items()}
+            section[key] = [value]
+    return {name: {k: _unquote("\n".join(v)) for k, v in options.items()} for name, options in sections.items()}
 
 
 def _split_option(line: str, number: int) -> tuple[str, str]:
-    match = re.match(r"([^=:]+?)\s*[=:]\s*(.*)\Z", line)
-    if match is None:
+    end = next((place for place, letter in enumerate(line) if letter in "=:"), 0)
+    key = line[:end].rstrip()
+    if not key:
         raise InvalidRequest("cannot read the configuration", f"line {number} is neither a section nor an option")
-    return match[1], match[2]
+    return key, line[end + 1 :].lstrip()
 
 
 def _unquote(value: str) -> str:

@@ -119,7 +119,7 @@ def parse(text: str) -> LvsConfig:
         if line.startswith("#"):
             _read_comment(line, found)
         elif line:
-            words = re.split(r"\s*[!#]", line, maxsplit=1)[0].split()
+            words = line.replace("!", "#", 1).partition("#")[0].split()
             if words:
                 _read_statement(words, found)
     return _config(found)

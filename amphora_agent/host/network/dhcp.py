@@ -47,7 +47,7 @@ exit 0
 _START_TIMEOUT = 5.0
 _STOP_TIMEOUT = 2.0
 _POLL = 0.01
-_FIXED_ADDRESS = re.compile(rb"^\s*fixed-address (\d{1,3}(?:\.\d{1,3}){3});", re.MULTILINE)
+_FIXED_ADDRESS = re.compile(rb"^[ \t]*fixed-address (\d{1,3}(?:\.\d{1,3}){3});", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
