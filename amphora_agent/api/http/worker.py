@@ -27,6 +27,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from amphora_agent.api.http.framing import Framing, Refused
 from amphora_agent.api.http.lanes import Lane, Lanes, lane_of
+from amphora_agent.host.memory import give_back
 
 LOG = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._receptions: dict[int, Reception] = {}
         self._next_sweep = 0.0
         self._next_refusal_log = 0.0
+        self._served_bytes = 0
+        self._give_back_at = 0.0
 
     def notify(self) -> None:
         """Tell the parent that requests are served; it starts another worker when it does not hear that for a while.
@@ -149,6 +152,12 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         if now >= self._next_sweep:
             self._next_sweep = now + SWEEP_INTERVAL
             self._drop_all([r for r in self._receptions.values() if r.deadline < now])
+            self._give_memory_back(now)
+
+    def _give_memory_back(self, now: float) -> None:
+        if now >= self._give_back_at:
+            give_back(self._served_bytes)
+            self._served_bytes = 0
 
     def handle_error(self, req: Request | None, client: socket.socket, addr: object, exc: BaseException) -> None:
         """Answer what gunicorn's parser refused: JSON, and 400 whatever status gunicorn has in mind."""
@@ -254,12 +263,15 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         connection.data_ready = True
         connection.parser.unreader.unread(reception.framing.delimited(reception.buffer))
         served = self.tpool.submit(lane, functools.partial(self.handle, connection))
-        served.add_done_callback(lambda future: self.method_queue.defer(self._finish, lane, connection, future))
+        finish = functools.partial(self._finish, lane, connection, len(reception.buffer))
+        served.add_done_callback(lambda future: self.method_queue.defer(finish, future))
         return True
 
-    def _finish(self, lane: Lane, connection: TConn, served: Future[object]) -> None:
+    def _finish(self, lane: Lane, connection: TConn, size: int, served: Future[object]) -> None:
         self.tpool.finish(lane)
         self.finish_request(connection, served)
+        self._served_bytes = max(self._served_bytes, size)
+        self._give_back_at = time.monotonic() + SWEEP_INTERVAL  # when its thread has let go of the request
 
     def _refuse(self, reception: Reception, answer: bytes) -> None:
         """Answer at once, then read on for a while, or the client would see a reset instead of the answer."""

@@ -16,6 +16,8 @@ from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import loadbalancers
 from amphora_agent.operations.keepalived import lvs_listeners
 
+# Bytes; 30,000 members fit. HAProxy itself would take minutes and gigabytes for more.
+MAX_CONFIG = 8 * 1024 * 1024
 # The contract's own spelling.
 _DONE = {Action.STOP: "stoped", Action.RELOAD: "reloaded"}
 _LVS_DONE = {Action.START: "started", Action.STOP: "stoped", Action.RELOAD: "restarted"}
@@ -24,6 +26,8 @@ _LVS_DONE = {Action.START: "started", Action.STOP: "stoped", Action.RELOAD: "res
 def put_haproxy(amphora: Amphora, amphora_name: str, lb_id: str) -> ResponseReturnValue:
     """PUT loadbalancer/<amphora>/<lb>/haproxy: the ETag is that of the bytes received."""
     sender, target, body = amphora_id(amphora_name), loadbalancer_id(lb_id), request.get_data()
+    if len(body) > MAX_CONFIG:
+        raise InvalidRequest("Invalid request", f"the configuration is larger than {MAX_CONFIG} bytes")
     with amphora.changing() as change:
         loadbalancers.upload(change, sender, target, body)
     return {"message": "OK"}, HTTPStatus.ACCEPTED, {"ETag": md5(body)}

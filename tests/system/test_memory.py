@@ -1,0 +1,41 @@
+"""Large bodies leave no memory behind: a small VM has none to lose."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+
+from amphora_agent.api.http.framing import MAX_BODY
+from amphora_agent.api.v1.loadbalancers import MAX_CONFIG
+from testbed.amphora import AMPHORA_ID, LB_ID, RunningAmphora
+from testbed.waiting import wait_for
+
+MEGABYTE = 1_000_000
+CERTIFICATES = f"/1.0/loadbalancer/{LB_ID}/certificates"
+
+
+def rss(amphora: RunningAmphora) -> int:
+    return sum(psutil.Process(pid).memory_info().rss for pid in amphora.agent_pids())
+
+
+def test_sixteen_of_the_largest_bodies_leave_nothing_behind(amphora: RunningAmphora) -> None:
+    assert amphora.request("PUT", f"{CERTIFICATES}/small.pem", b"x").status == 200
+    before = rss(amphora)
+    with ThreadPoolExecutor(16) as controllers:
+        sent = [
+            controllers.submit(amphora.request, "PUT", f"{CERTIFICATES}/large{number}.pem", b"x" * MAX_BODY)
+            for number in range(16)
+        ]
+        # More than the agent holds in all is refused, never half taken.
+        assert {reply.result().status for reply in sent} <= {200, 503}
+    wait_for(lambda: rss(amphora) < before + 20 * MEGABYTE, "the memory is given back")
+
+
+def test_a_configuration_that_no_haproxy_would_take_is_refused_and_gone(amphora: RunningAmphora) -> None:
+    path = f"/1.0/loadbalancer/{AMPHORA_ID}/{LB_ID}/haproxy"
+    before = rss(amphora)
+    reply = amphora.request("PUT", path, b"#" + b"x" * MAX_CONFIG)
+    assert reply.status == 400
+    assert "larger" in reply.json()["details"]
+    wait_for(lambda: rss(amphora) < before + 20 * MEGABYTE, "the memory is given back")
