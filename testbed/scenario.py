@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from testbed.amphora import LB_ID, SAMPLES, Reply, RunningAmphora
 from testbed.namespaces import Namespace
@@ -83,8 +84,8 @@ def scenario(amphora: RunningAmphora) -> Iterator[Scenario]:
         yield Scenario(amphora=amphora, clients=clients, members=members, web_servers=tuple(web))
 
 
-def request_sample(name: str) -> dict[str, object]:
-    """Return `path` and `body` of a file of `samples/requests/`."""
-    loaded = json.loads((SAMPLES / "requests" / f"{name}.json").read_text())
+def request_sample(name: str, samples: Path = SAMPLES) -> dict[str, object]:
+    """Return `path` and `body` of a file of `requests/` in a directory of samples."""
+    loaded = json.loads((samples / "requests" / f"{name}.json").read_text())
     assert isinstance(loaded, dict)
     return loaded

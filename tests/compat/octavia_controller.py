@@ -86,6 +86,10 @@ class Controller:
         """Call a method of the load balancer driver."""
         return describe(getattr(self.driver, method)(*args))
 
+    def driver_has(self, *, method: str) -> bool:
+        """Tell whether this release's driver has a method."""
+        return hasattr(self.driver, method)
+
     def insert(self, *, rows: list[tuple[str, dict[str, Any]]]) -> None:
         """Add rows: model name and columns."""
         with db_api.session().begin() as session:

@@ -1,6 +1,7 @@
 """A Debian 13 tree made by debootstrap and kept between test runs; the programs of the tests run in copies of it.
 
     debian13_tree()                        the pristine tree: HAProxy 3.0, keepalived 2.3, systemd 257, Python 3.13
+    haproxy32_tree()                       just HAProxy 3.2, from Debian's next release
     chroot([debian13_tree()], upper, argv) runs a command in a throwaway copy: what it writes lands in `upper`
     write_wrapper("/usr/sbin/haproxy", file)  a command that runs a program of the tree on this machine's own files
     agent_layer(repository)                what /opt/amphora-agent adds: a virtual environment with the dependencies
@@ -49,6 +50,7 @@ PACKAGES = (
 # What the distribution would start by itself and no amphora has.
 MASKED = ("haproxy.service", "keepalived.service", "systemd-modules-load.service", "apt-daily.timer")
 VENV = "/opt/amphora-agent"
+DEBOOTSTRAP_SCRIPTS = Path("/usr/share/debootstrap/scripts")
 COMMAND_SECONDS = 600.0
 KEPT_SECONDS = 86400.0
 
@@ -85,17 +87,37 @@ def debian13_tree() -> Path:
     Raises:
         CannotBuild: with the end of debootstrap's output.
     """
-    stamp = "\n".join((SUITE, *PACKAGES, *MASKED))
-    with exclusive("debian13"):
-        tree = DIRECTORY / f"debian13-{_digest(stamp)}"
+    return pristine_tree("debian13", SUITE, PACKAGES, MASKED)
+
+
+def haproxy32_tree() -> Path:
+    """Return a tree of Debian's next release with HAProxy 3.2 and what it needs; made on first use, in half a minute.
+
+    Raises:
+        CannotBuild: with the end of debootstrap's output.
+    """
+    return pristine_tree("debian14", "forky", ("haproxy",))
+
+
+def pristine_tree(name: str, suite: str, packages: Sequence[str], masked: Sequence[str] = ()) -> Path:
+    """Return a tree of the suite with these packages and what they need, kept under the name; never write into it.
+
+    Raises:
+        CannotBuild: with the end of debootstrap's output.
+    """
+    stamp = "\n".join((suite, *packages, *masked))
+    with exclusive(name):
+        tree = DIRECTORY / f"{name}-{_digest(stamp)}"
         if is_complete(tree, stamp):
             return tree
-        remove_old("debian13-*")
-        partial = DIRECTORY / "debian13.partial"
+        remove_old(f"{name}-*")
+        partial = DIRECTORY / f"{name}.partial"
         remove(partial)
-        options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
-        check(["debootstrap", *options, SUITE, str(partial), _mirror()])
-        for unit in MASKED:
+        options = ["--variant=minbase", f"--include={','.join(packages)}"]
+        # A suite that this machine's debootstrap is too old to know is made as sid is.
+        script = [] if (DEBOOTSTRAP_SCRIPTS / suite).exists() else [str(DEBOOTSTRAP_SCRIPTS / "sid")]
+        check(["debootstrap", *options, suite, str(partial), _mirror(), *script])
+        for unit in masked:
             (partial / "etc/systemd/system" / unit).symlink_to("/dev/null")
         # A set machine id makes this no first boot, at which systemd would enable every unit there is.
         (partial / "etc/machine-id").write_text(hashlib.sha256(b"amphora test tree").hexdigest()[:32] + "\n")

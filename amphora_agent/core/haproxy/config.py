@@ -59,6 +59,14 @@ _HEADER = re.compile(
 _FILE_OPTIONS = frozenset({"crt-list", "crt", "ca-file", "ca-verify-file", "crl-file"})
 _FILE_LINES = frozenset({"bind", "server", "default-server", "server-template", "peer"})
 _BEFORE_EXTERNAL_CHECK = Version(1, 6)
+_WITHOUT_HTX_OPTION = Version(2, 5)
+_WITHOUT_HIDDEN_HEADERS = Version(2, 7)
+# SAFE: the whole line has to be of this form, and the host is one word without quotes or escapes.
+_HIDDEN_HOST = re.compile(
+    r"(?P<check>(?P<margin>[ \t]*)option httpchk \S.* HTTP/1\.[01])\\r\\nHost:\\ (?P<host>[^\s\\\"'#$]+)[ \t]*$"
+)
+# A line without any of these is never rewritten; looking for them is cheaper than splitting every line.
+_REWRITTEN = ("group", "external-check", "http-use-htx", "\\r\\nHost:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,26 +295,33 @@ def telling_lines(lines: Iterable[str]) -> list[Words]:
 
 
 def rewrite_for(text: str, version: Version) -> str:
-    """Return an uploaded configuration without the lines this HAProxy must not see; all else stays to the byte.
+    """Return an uploaded configuration as this HAProxy takes it; all but the lines it must not see stays to the byte.
 
     `group` goes always: the group is set by the image's second file. SAFE: only as the first word of a line inside
     `global`, since a path, a header or a log format may well contain " group x". Lines about `external-check` go
     before 1.6, which does not know them.
+
+    Controllers up to 16 write two things that newer versions refuse. `option http-use-htx`, of PROMETHEUS listeners,
+    goes from 2.5 on: it has had no effect since 2.1. The Host header that an HTTP/1.1 monitor hides in the version of
+    `option httpchk` becomes a line of its own from 2.7 on, as controllers write it since.
     """
-    if "group" not in text and "external-check" not in text:
+    if not any(word in text for word in _REWRITTEN):
         return text
-    kept = []
+    kept: list[str] = []
     kind = ""
     for line in text.split("\n"):
         header = _section_header(line)
         if header:
             kind = header[0]
-        words = split_words(line) if "group" in line or "external-check" in line else ()
+        words = split_words(line) if any(word in line for word in _REWRITTEN) else ()
         if kind == "global" and words[:1] == ("group",):
             continue
         if version < _BEFORE_EXTERNAL_CHECK and "external-check" in words[:2]:
             continue
-        kept.append(line)
+        if version >= _WITHOUT_HTX_OPTION and words[:2] == ("option", "http-use-htx"):
+            continue
+        hidden = _HIDDEN_HOST.match(line) if version >= _WITHOUT_HIDDEN_HEADERS else None
+        kept += [hidden["check"], f"{hidden['margin']}http-check send hdr Host {hidden['host']}"] if hidden else [line]
     return "\n".join(kept)
 
 

@@ -52,8 +52,10 @@ _COOKIE_VERSION = Version(3, 0)
 # or a client's own HTTP/2 connection to it (fixed in March 2024). Such versions delete only long after MAINT, so they
 # cannot replace a server at once.
 SAFE_REMOVAL_VERSIONS = ((Version(2, 8, 10), Version(2, 9)), (Version(3, 0), Version(1000, 0)))
-# Enabling and disabling an added server under leastconn loops until the watchdog aborts (haproxy issue 3360).
-_LEASTCONN_ABORTS = (Version(3, 2, 6), Version(3, 4))
+# Enabling and disabling an added server under leastconn loops until the watchdog aborts (haproxy issue 3360): from
+# 3.2.6 on, mended in 3.2.19 ("Only requeue servers if they are up" in its changelog; 3.2.26 was tried). Which 3.3 has
+# the fix is not known.
+_LEASTCONN_ABORTS = ((Version(3, 2, 6), Version(3, 2, 19)), (Version(3, 3), Version(3, 4)))
 # What the controller's releases write in a backend; anything else might refer to a server or change what one inherits.
 _KNOWN_DIRECTIVES = frozenset(
     {
@@ -412,7 +414,7 @@ class _Backend:
         self._require_state_changes()
 
     def _require_state_changes(self) -> None:
-        if self._algorithm() == "leastconn" and _LEASTCONN_ABORTS[0] <= self.version < _LEASTCONN_ABORTS[1]:
+        if self._algorithm() == "leastconn" and not changes_under_leastconn(self.version):
             raise self._obstructed(f"HAProxy {self.version} may abort when servers change under leastconn")
 
     def _algorithm(self) -> str:
@@ -427,6 +429,11 @@ class _Backend:
 
     def _obstructed(self, reason: str) -> _Obstructed:
         return _Obstructed(f"backend {self.name}: {reason}")
+
+
+def changes_under_leastconn(version: Version) -> bool:
+    """Tell whether this version's servers can be changed under `balance leastconn` without making it abort."""
+    return not any(first <= version < fixed for first, fixed in _LEASTCONN_ABORTS)
 
 
 def is_removal_safe(version: Version) -> bool:

@@ -244,6 +244,41 @@ def test_external_check_is_removed_only_before_it_existed() -> None:
     assert rewrite_for(text, Version(1, 5, 18)) == "global\n  maxconn 5\nbackend b\n"
 
 
+def test_the_htx_option_is_removed_only_where_it_is_unknown() -> None:
+    """What controllers up to 16 write for a PROMETHEUS listener."""
+    text = "frontend f\n    mode http\n    option http-use-htx\n    log-format option\\ http-use-htx\n    bind :1\n"
+    for version in (Version(1, 9), Version(2, 4, 22)):
+        assert rewrite_for(text, version) == text
+    for version in (Version(2, 5), Version(2, 6, 12), Version(3, 2, 26)):
+        assert rewrite_for(text, version) == text.replace("    option http-use-htx\n", "")
+
+
+def test_a_monitors_host_gets_a_line_of_its_own_only_where_it_may_not_be_hidden() -> None:
+    """What controllers up to 16 write for an HTTP/1.1 monitor with a domain name."""
+    before = "backend b\n    option httpchk GET /a\\ b HTTP/1.1\\r\\nHost:\\ h.example.org\n    balance roundrobin\n"
+    assert rewrite_for(before, Version(2, 6, 12)) == before
+    for version in (Version(2, 7), Version(3, 2, 26)):
+        assert rewrite_for(before, version) == (
+            "backend b\n    option httpchk GET /a\\ b HTTP/1.1\n    http-check send hdr Host h.example.org\n"
+            "    balance roundrobin\n"
+        )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "option httpchk GET / HTTP/1.1",
+        "option httpchk GET / HTTP/1.1\\r\\nHost:\\ a\\r\\nX:\\ b",
+        "option httpchk GET / HTTP/1.1\\r\\nHost:\\ a b",
+        "option httpchk GET / HTTP/1.1\\r\\nHost:\\ 'a",
+        "option httpchk GET / HTTP/1.1\\r\\nX:\\ a",
+        "# option httpchk GET / HTTP/1.1\\r\\nHost:\\ a",
+    ],
+)
+def test_a_check_that_is_not_quite_that_is_left_to_haproxy(line: str) -> None:
+    assert rewrite_for(f"backend b\n    {line}\n", Version(3, 2, 26)) == f"backend b\n    {line}\n"
+
+
 @pytest.mark.parametrize("path", SAMPLE_FILES, ids=lambda path: path.stem)
 def test_rewriting_leaves_the_samples_alone(path: Path) -> None:
     text = path.read_text()

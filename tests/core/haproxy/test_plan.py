@@ -190,6 +190,10 @@ def test_replacing_at_once_by_version(version: Version, expected: type[Decision]
     [
         (Version(3, 2, 5), "leastconn", Runtime),
         (Version(3, 2, 6), "leastconn", Reload),
+        (Version(3, 2, 18), "leastconn", Reload),
+        (Version(3, 2, 19), "leastconn", Runtime),
+        (Version(3, 2, 26), "leastconn", Runtime),
+        (Version(3, 3, 0), "leastconn", Reload),
         (Version(3, 3, 2), "leastconn", Reload),
         (Version(3, 2, 6), "roundrobin", Runtime),
         (Version(3, 4, 0), "leastconn", Runtime),

@@ -1,4 +1,4 @@
-"""Real HAProxy processes for tests, of every version this machine has: the installed one, and Debian 13's in its tree.
+"""Real HAProxy processes for tests, of every version this machine has: the installed one, and those of Debian trees.
 
 One process in the foreground, without a master, inside a namespace in which any address may be bound.
 """
@@ -95,7 +95,7 @@ def _candidates() -> Iterator[Sequence[str]]:
     installed = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if installed is not None:
         yield [installed]
-    for binary in sorted(TREES.glob("*/usr/sbin/haproxy")):
+    for binary in sorted(TREES.glob("*-*/usr/sbin/haproxy")):
         # The tree's own loader and libraries, so that its files are ours and no chroot is in the way.
         root = binary.parents[2]
         loaders = sorted(root.glob("usr/lib*/ld-linux-*.so.*")) + sorted(root.glob("usr/lib/*/ld-linux-*.so.*"))

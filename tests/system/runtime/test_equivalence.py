@@ -238,15 +238,23 @@ def certificates(haproxy: RunningHaproxy, aliases: Mapping[str, str]) -> dict[st
             loaded = line.split(" - ")[0]
             if loaded.startswith("/"):
                 answer = haproxy.ask(f"show ssl {kind} {loaded}").splitlines()
-                # HAProxy calls certificates unused once the CA or CRL beside them was replaced; it serves them on.
                 found[f"{kind} {names.get(loaded, loaded)}"] = "\n".join(
-                    line for line in answer if not line.startswith(("Filename:", "Status:"))
+                    line for line in answer if not _says_nothing_of_the_content(line)
                 )
     for line in haproxy.ask("show ssl crt-list").splitlines():
         if line.startswith("/"):
             entries = [entry for entry in haproxy.ask(f"show ssl crt-list {line}").splitlines() if entry[:1] == "/"]
             found[f"crt-list {line}"] = "\n".join(names.get(entry, entry) for entry in entries)
     return found
+
+
+def _says_nothing_of_the_content(line: str) -> bool:
+    """Tell whether a line of `show ssl cert` names a file, as 3.2 does for the key and the chain too, or a status.
+
+    HAProxy calls certificates unused once the CA or CRL beside them was replaced; it serves them on.
+    """
+    name = line.partition(":")[0].lower()
+    return name == "status" or name.endswith("filename")
 
 
 def assert_same_handshakes(followed: Followed, fresh: RunningHaproxy) -> None:

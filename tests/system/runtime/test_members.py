@@ -1,6 +1,6 @@
 """Members added at run time behave as configured ones: what a health check sends, who gets traffic and when.
 
-A fake member records how each connection to it begins; HAProxy 2.6 and 3.0 check it once as a configured server and
+A fake member records how each connection to it begins; each HAProxy checks it once as a configured server and
 once as an added one.
 """
 
@@ -17,6 +17,7 @@ from typing import Self
 import pytest
 
 from amphora_agent.core.haproxy.config import parse, split_words
+from amphora_agent.core.haproxy.plan import changes_under_leastconn
 from amphora_agent.core.haproxy.runtime import commands_of
 from amphora_agent.core.haproxy.server_line import parse_server
 from amphora_agent.core.haproxy.servers_state import filter_servers_state
@@ -264,3 +265,20 @@ def test_a_filtered_state_file_carries_over_health_and_nothing_else(binary: Bina
         assert states["p:l", "weighed"]["srv_uweight"] == "5"
         assert states["p:l", "moved"]["srv_port"] == "44"
         assert "server-state" not in haproxy.log.replace("changed from server-state after a reload", "")
+
+
+@pytest.mark.parametrize("binary", binaries(), ids=str)
+def test_a_member_under_leastconn_survives_being_enabled_again_and_again(binary: Binary, namespace: Namespace) -> None:
+    """What makes HAProxy 3.2.6 to 3.2.18 abort is done without a reload only on those that do not."""
+    if not changes_under_leastconn(binary.version):
+        pytest.skip(f"HAProxy {binary.version} is on the list of those that abort: it is reloaded instead")
+    config = CONFIG.format(mode="http", lines=f"    server s {STATIC}:{PORT} weight 1\n").replace(
+        "balance roundrobin", "balance leastconn"
+    )
+    with RunningHaproxy(binary, namespace, f"global\n    nbthread 1\n{config}") as haproxy:
+        add(haproxy, f"server d {ADDED}:{PORT} weight 1")
+        for _ in range(100):
+            for state in ("maint", "ready", "drain", "ready"):
+                assert haproxy.ask(f"set server p:l/d state {state}").strip() == ""
+        assert haproxy.exit_code is None
+        assert haproxy.stats()["p:l", "d"]["status"] == "no check"
