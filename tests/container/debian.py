@@ -1,5 +1,6 @@
 """A Debian 13 tree made by debootstrap and kept between test runs; the programs of the tests run in copies of it.
 
+    pristine_tree(name, suite, packages)   what debootstrap makes of a suite
     debian13_tree()                        the pristine tree: HAProxy 3.0, keepalived 2.3, systemd 257, Python 3.13
     chroot([debian13_tree()], upper, argv) runs a command in a throwaway copy: what it writes lands in `upper`
     write_wrapper("/usr/sbin/haproxy", file)  a command that runs a program of the tree on this machine's own files
@@ -85,17 +86,26 @@ def debian13_tree() -> Path:
     Raises:
         CannotBuild: with the end of debootstrap's output.
     """
-    stamp = "\n".join((SUITE, *PACKAGES, *MASKED))
-    with exclusive("debian13"):
-        tree = DIRECTORY / f"debian13-{_digest(stamp)}"
+    return pristine_tree("debian13", SUITE, PACKAGES, MASKED)
+
+
+def pristine_tree(name: str, suite: str, packages: Sequence[str], masked: Sequence[str] = ()) -> Path:
+    """Return a tree of the suite with these packages and what they need, kept under the name; never write into it.
+
+    Raises:
+        CannotBuild: with the end of debootstrap's output.
+    """
+    stamp = "\n".join((suite, *packages, *masked))
+    with exclusive(name):
+        tree = DIRECTORY / f"{name}-{_digest(stamp)}"
         if is_complete(tree, stamp):
             return tree
-        remove_old("debian13-*")
-        partial = DIRECTORY / "debian13.partial"
+        remove_old(f"{name}-*")
+        partial = DIRECTORY / f"{name}.partial"
         remove(partial)
-        options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
-        check(["debootstrap", *options, SUITE, str(partial), _mirror()])
-        for unit in MASKED:
+        options = ["--variant=minbase", f"--include={','.join(packages)}"]
+        check(["debootstrap", *options, suite, str(partial), mirror()])
+        for unit in masked:
             (partial / "etc/systemd/system" / unit).symlink_to("/dev/null")
         # A set machine id makes this no first boot, at which systemd would enable every unit there is.
         (partial / "etc/machine-id").write_text(hashlib.sha256(b"amphora test tree").hexdigest()[:32] + "\n")
@@ -201,14 +211,19 @@ def chroot(layers: Sequence[Path], work: Path, argv: Sequence[str], stdin: str =
     return check(["unshare", "--mount", "sh", "-c", _ENTER, "enter", lower, str(work), *argv], stdin)
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Return where this machine's own apt gets Debian from."""
-    listing = check(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
-    for line in listing.splitlines():
-        uri, _, release = line.partition(" ")
+    for uri, release in repositories():
         if uri.rstrip("/").endswith("/debian") and "-" not in release:
             return uri
     raise CannotBuild("apt knows no Debian mirror on this machine")
+
+
+def repositories() -> list[tuple[str, str]]:
+    """Return the address and the release of each repository that this machine's own apt knows, each once."""
+    listing = check(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
+    pairs = (line.partition(" ") for line in listing.splitlines())
+    return list(dict.fromkeys((uri, release) for uri, _, release in pairs))
 
 
 def check(argv: Sequence[str], stdin: str = "") -> str:
