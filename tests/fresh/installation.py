@@ -47,10 +47,11 @@ _LOCAL_PATH = re.compile(r"(?:file://|(?<![\w/:.]))(/[\w./+-]+)")
 
 _UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 # The first process reaps what others leave behind, as an init does. A mere chroot would not do: who enters a mount
-# namespace made in it, as the playground does, is outside again.
+# namespace made in it, as the playground does, is outside again. `volatile` syncs nothing to the disk: each sync of the
+# agent would wait for all that dpkg and pip have just written.
 _START = """set -e
 root=$2/root
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$root"
+mount -t overlay overlay -o "volatile,lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t tmpfs tmpfs "$root/run"
@@ -101,8 +102,11 @@ class Command:
         os.killpg(_only_child(self.process.pid), signal.SIGINT)
 
     def wait(self, seconds: float) -> Outcome:
-        """Wait for its end; TimeoutExpired when it takes longer."""
-        code = self.process.wait(seconds)
+        """Wait for its end; AssertionError with its output when it takes longer."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"still runs after {seconds:g} s:\n{self.output}") from error
         return Outcome(code=code, output=self.output, seconds=time.monotonic() - self.began)
 
 
@@ -175,7 +179,8 @@ class Installation:
             yield Command(process, log)
         finally:
             if process.poll() is None:
-                os.killpg(_only_child(process.pid), signal.SIGKILL)
+                with contextlib.suppress(ValueError, ProcessLookupError):  # it ended meanwhile
+                    os.killpg(_only_child(process.pid), signal.SIGKILL)
                 process.wait(10)
 
     def processes(self) -> dict[int, str]:

@@ -18,7 +18,7 @@ STAGES = tuple(
 )
 NOBODY = "65534"
 INSTALL_SECONDS = 600.0
-PLAY_SECONDS = 60.0
+PLAY_SECONDS = 240.0
 
 Measure = Callable[[str, object], None]
 
@@ -40,7 +40,8 @@ def _leaves_nothing(fresh: Installation) -> Iterator[None]:
 def files(fresh: Installation) -> set[str]:
     """Return the namespaces, the places of playgrounds, temporary files, and what keeps daemons from starting."""
     patterns = ("run/netns/*", "var/lib/amphora*", "tmp/*", "usr/sbin/policy-rc.d")
-    return {str(path.relative_to(fresh.root)) for pattern in patterns for path in fresh.root.glob(pattern)}
+    found = {str(path.relative_to(fresh.root)) for pattern in patterns for path in fresh.root.glob(pattern)}
+    return found - {"tmp/pytest-of-root"}  # pytest keeps the folders of its last runs, for who looks into a failure
 
 
 def play(fresh: Installation, *, seconds: float = PLAY_SECONDS) -> Outcome:
@@ -93,7 +94,8 @@ def test_the_first_command(fresh: Installation, record_property: Measure) -> Non
 
 def test_the_first_command_again(fresh: Installation, record_property: Measure) -> None:
     done = play(fresh)
-    record_property(FIGURE, f"{FIRST} once all is installed took {done.seconds:.0f} s")
+    (story,) = re.findall(r"All as it should be, after (.*)", done.output)
+    record_property(FIGURE, f"{FIRST} once all is installed took {done.seconds:.0f} s, its story {story}")
 
 
 @pytest.mark.parametrize("moment", ["Build the networks", "Plug the VIP's NIC", "Heartbeats until web-2 is DOWN"])
