@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 PROC = Path("/proc")
 COMM_LENGTH = 15
 PID_LENGTH = 10
+EXEC_ATTEMPTS = 20
+EXEC_PAUSE = 0.001
 
 _AFTER_COMM_STATE = 0
 _DEAD = (b"Z", b"X")
@@ -63,11 +66,19 @@ def is_program(pid: int, executable_name: str) -> bool:
 
 
 def command_line(pid: int) -> list[str]:
-    """Return the program and its arguments; empty when there is no such process, or only its zombie."""
-    try:
-        data = (PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return []
+    """Return the program and its arguments; empty when there is no such process, or only its zombie.
+
+    Decision: a process that executes another program, as HAProxy's master does at each reload, has an empty command
+    line for some microseconds. It is asked again, or it would be taken for one that does not run.
+    """
+    for _ in range(EXEC_ATTEMPTS):
+        try:
+            data = (PROC / str(pid) / "cmdline").read_bytes()
+        except OSError:
+            return []
+        if data or process_start_time(pid) is None:
+            break
+        time.sleep(EXEC_PAUSE)
     return [os.fsdecode(part) for part in data.split(b"\0")[:-1]]
 
 

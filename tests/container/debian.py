@@ -1,5 +1,6 @@
 """A Debian 13 tree made by debootstrap and kept between test runs; the programs of the tests run in copies of it.
 
+    pristine_tree(name, suite, packages)   what debootstrap makes of a suite
     debian13_tree()                        the pristine tree: HAProxy 3.0, keepalived 2.3, systemd 257, Python 3.13
     haproxy32_tree()                       just HAProxy 3.2, from Debian's next release
     chroot([debian13_tree()], upper, argv) runs a command in a throwaway copy: what it writes lands in `upper`
@@ -116,7 +117,7 @@ def pristine_tree(name: str, suite: str, packages: Sequence[str], masked: Sequen
         options = ["--variant=minbase", f"--include={','.join(packages)}"]
         # A suite that this machine's debootstrap is too old to know is made as sid is.
         script = [] if (DEBOOTSTRAP_SCRIPTS / suite).exists() else [str(DEBOOTSTRAP_SCRIPTS / "sid")]
-        check(["debootstrap", *options, suite, str(partial), _mirror(), *script])
+        check(["debootstrap", *options, suite, str(partial), mirror(), *script])
         for unit in masked:
             (partial / "etc/systemd/system" / unit).symlink_to("/dev/null")
         # A set machine id makes this no first boot, at which systemd would enable every unit there is.
@@ -223,14 +224,19 @@ def chroot(layers: Sequence[Path], work: Path, argv: Sequence[str], stdin: str =
     return check(["unshare", "--mount", "sh", "-c", _ENTER, "enter", lower, str(work), *argv], stdin)
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Return where this machine's own apt gets Debian from."""
-    listing = check(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
-    for line in listing.splitlines():
-        uri, _, release = line.partition(" ")
+    for uri, release in repositories():
         if uri.rstrip("/").endswith("/debian") and "-" not in release:
             return uri
     raise CannotBuild("apt knows no Debian mirror on this machine")
+
+
+def repositories() -> list[tuple[str, str]]:
+    """Return the address and the release of each repository that this machine's own apt knows, each once."""
+    listing = check(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
+    pairs = (line.partition(" ") for line in listing.splitlines())
+    return list(dict.fromkeys((uri, release) for uri, _, release in pairs))
 
 
 def check(argv: Sequence[str], stdin: str = "") -> str:

@@ -62,8 +62,19 @@ def test_every_form_of_an_argument_is_known(tmp_path: Path, form: str) -> None:
     config, pid_file = Path("/some where/one.conf"), tmp_path / "pid"
     with subprocess.Popen(["/bin/sh", "-c", "read _", form.format(config)], stdin=subprocess.PIPE) as started:
         pid_file.write_text(str(started.pid))
-        assert running_pid(pid_file, "sh", config) == started.pid
+        assert running_pid(pid_file, Path("/bin/sh").resolve().name, config) == started.pid
         assert command_line(started.pid)[-1] == form.format(config)
+
+
+def test_a_program_is_known_from_its_first_moment(tmp_path: Path, program: Path, config: Path) -> None:
+    """Popen returns when the program's file is open, before the kernel knows its arguments."""
+    pid_file = tmp_path / "pid"
+    for _ in range(50):
+        with subprocess.Popen([str(program), "-f", str(config)]) as started:
+            pid_file.write_text(str(started.pid))
+            known = running_pid(pid_file, program.name, config)
+            started.kill()
+        assert known == started.pid
 
 
 def test_a_replaced_program_still_runs(

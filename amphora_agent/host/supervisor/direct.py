@@ -184,12 +184,15 @@ class DirectSupervisor:
             LOG.info("adopted unit=%s pid=%d", unit.name, survivor)
             return
         _remove_stale_pid_files(unit)
-        argv = ("nsenter", f"--net={unit.netns}", "--", *unit.argv)
         _bound_log(unit.log)
         try:
             with unit.log.open("ab") as log:
                 child = subprocess.Popen(
-                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                    _entering(unit),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
         except OSError as error:
             raise HostFailure(f"cannot start {unit.name}", str(error)) from error
@@ -272,7 +275,10 @@ def _find_process(unit: Unit) -> int | None:
         facts = process.info
         pid = facts["pid"]
         alive = facts["status"] != psutil.STATUS_ZOMBIE and _leads_session(pid)
-        if alive and _runs(unit, facts["cmdline"] or []) and _is_inside(pid, unit.netns):
+        if not alive:
+            continue
+        arguments = facts["cmdline"] or command_line(pid)
+        if arguments == _entering(unit) or (_runs(unit, arguments) and _is_inside(pid, unit.netns)):
             found[pid] = facts["ppid"]
     return next((pid for pid, parent in found.items() if parent not in found), None)
 
@@ -290,6 +296,11 @@ def _is_inside(pid: int, netns: Path) -> bool:
         return Path(f"/proc/{pid}/ns/net").stat().st_ino == netns.stat().st_ino
     except OSError:
         return False
+
+
+def _entering(unit: Unit) -> list[str]:
+    """Return what starts a unit; it is the process's command line until it has entered the namespace."""
+    return ["nsenter", f"--net={unit.netns}", "--", *unit.argv]
 
 
 def _runs(unit: Unit, command_line: list[str]) -> bool:

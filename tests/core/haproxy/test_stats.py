@@ -42,9 +42,9 @@ def render(*rows: dict[str, str], columns: list[str] | None = None) -> bytes:
     """Write rows as HAProxy does: quoting where needed, a trailing comma, an empty line at the end."""
     names = columns or COLUMNS
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator=",\n", quoting=csv.QUOTE_MINIMAL)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     for values in rows:
-        writer.writerow([values.get(name, "") for name in names])
+        writer.writerow([*(values.get(name, "") for name in names), ""])
     return f"# {','.join(names)},\n{text.getvalue()}\n".encode()
 
 

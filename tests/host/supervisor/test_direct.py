@@ -16,6 +16,7 @@ import pytest
 
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
+from amphora_agent.host.procfs import command_line
 from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.operations.watchers import Watchers
 from testbed.waiting import wait_for
@@ -157,11 +158,27 @@ def test_units_outlive_their_supervisor_and_are_adopted(unit: Unit, tmp_path: Pa
 def test_a_lost_pid_file_does_not_make_a_second_process(unit: Unit, tmp_path: Path) -> None:
     direct = supervisor(tmp_path)
     direct.start(unit)
+    wait_for(lambda: "ready" in direct.log_tail(unit), "the program starts")
     pid = direct.main_pid(unit)
     (tmp_path / "units" / f"{unit.name}.pid").unlink()
     later = supervisor(tmp_path)
     later.start(unit)
     assert later.main_pid(unit) == pid
+
+
+@needs_root
+def test_a_process_that_still_enters_its_namespace_is_adopted(unit: Unit, tmp_path: Path) -> None:
+    slow = dataclasses.replace(unit, netns=tmp_path / "netns")
+    os.mkfifo(slow.netns)  # opening it takes until somebody writes
+    direct = supervisor(tmp_path)
+    direct.start(slow)
+    pid = direct.main_pid(slow)
+    assert pid is not None
+    wait_for(lambda: "nsenter" in command_line(pid), "the process is known by its command line")
+    (tmp_path / "units" / f"{unit.name}.pid").unlink()
+    later = supervisor(tmp_path)
+    later.start(slow)
+    assert later.main_pid(slow) == pid
 
 
 @needs_root
