@@ -27,7 +27,7 @@ from amphora_agent.core.haproxy.stats import (
 from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.paths import Paths
-from amphora_agent.core.process_id import UNKNOWN, Worker
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.files import read_optional
@@ -53,7 +53,7 @@ class Applied:
     """Listeners of one configuration file, and the worker it was given to if the file says so."""
 
     listeners: tuple[str, ...]
-    worker: Worker | None = None
+    worker: ProcessId | None = None
 
 
 class HaproxyCollector:
@@ -143,7 +143,7 @@ class HaproxyCollector:
         """
         applied = self._read(self._paths.loadbalancer(lb_id).applied, _parse_record)
         match observation:
-            case Answered(worker=worker) if applied is not None and worker != UNKNOWN:
+            case Answered(worker=worker) if applied is not None and worker is not None:
                 is_current = applied.worker in (worker, None)
             case _:
                 is_current = applied is not None
@@ -196,7 +196,7 @@ class HaproxyCollector:
         pids = self._workers(lb_id, deadline)
         if pids:
             return self._ask_workers(lb_id, pids, deadline)
-        return Answered(UNKNOWN, _ask(self._paths.loadbalancer(lb_id).stats_socket, EVERYTHING, deadline))
+        return Answered(None, _ask(self._paths.loadbalancer(lb_id).stats_socket, EVERYTHING, deadline))
 
     def _is_running(self, lb_id: LoadBalancerId) -> bool:
         """Tell whether the master lives; at a reload its pid file is empty for a moment."""
@@ -233,7 +233,7 @@ class HaproxyCollector:
         An old worker that does not answer is named without a table, so that what it had counted is remembered.
         """
         master = self._paths.loadbalancer(lb_id).master_socket
-        current, *others = [Worker(pid, process_start_time(pid) or 0) for pid in pids]
+        current, *others = [ProcessId(pid, process_start_time(pid) or 0) for pid in pids]
         table = _ask(master, f"@!{current.pid} {EVERYTHING}", deadline)
         old: list[Answer] = []
         for worker in others:
@@ -250,11 +250,11 @@ class HaproxyCollector:
         """Return what the agent heard from the worker it then had replaced, None when there is nothing usable."""
         try:
             document = json.loads(read_optional(self._paths.loadbalancer(lb_id).replaced_worker) or b"{}")
-            worker = Worker(int(document["pid"]), int(document["started"]))
+            worker = ProcessId(int(document["pid"]), int(document["started"]))
             table = parse_stat(str(document["stat"]).encode())
         except (HostFailure, ValueError, KeyError, TypeError, RecursionError):
             return None
-        return Answer(worker, table, is_farewell=True) if table is not None else None
+        return Answer(worker, table, is_final=True) if table is not None else None
 
 
 def _parse_record(data: bytes) -> Applied | None:
@@ -268,7 +268,7 @@ def _parse_record(data: bytes) -> Applied | None:
     if not isinstance(config, str):
         return None
     is_named = isinstance(pid, int) and isinstance(started, int)
-    return Applied(_listeners(config), Worker(pid, started) if is_named else None)
+    return Applied(_listeners(config), ProcessId(pid, started) if is_named else None)
 
 
 def _parse_stored(data: bytes) -> Applied:

@@ -30,7 +30,7 @@ from amphora_agent.core.haproxy.steps import (
     Step,
 )
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 
 _DEEDS: dict[type[Step], str] = {
     AddServer: "member(s) added",
@@ -59,7 +59,7 @@ class Applied:
 
     config: str
     digests: Mapping[str, str]
-    worker: Worker
+    worker: ProcessId
     crt_lists: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     commits: frozenset[Commits] = frozenset()
@@ -125,7 +125,7 @@ class Reload:
 Decision: TypeAlias = Nothing | Start | Runtime | Reload
 
 
-def decide(applied: Applied | None, stored: Stored, running: Worker | None, ability: Ability) -> Decision:
+def decide(applied: Applied | None, stored: Stored, running: ProcessId | None, ability: Ability) -> Decision:
     """Return what makes the running HAProxy equal to the stored files, with the reason in words.
 
     Args:
@@ -280,7 +280,7 @@ def applied_from_json(data: bytes) -> Applied | None:
         return Applied(
             config=_text(document["config"]),
             digests=_texts(document["digests"]),
-            worker=Worker(_integer(document["worker"]["pid"]), _integer(document["worker"]["started"])),
+            worker=ProcessId(_integer(document["worker"]["pid"]), _integer(document["worker"]["started"])),
             crt_lists=_texts(document["crt_lists"]),
             aliases=_texts(document["aliases"]),
             commits=frozenset(Commits(commit) for commit in document["commits"]),

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from amphora_agent.core.heartbeat.counters import Sample, Totals
+from amphora_agent.core.heartbeat.counters import Sample, Source, Totals
 from amphora_agent.core.heartbeat.document import Listener, Part, Pool
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 
 GRACE = 3
 INTERNAL = "prometheus"
@@ -46,18 +46,18 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one worker gave; None when it lives and did not answer. `is_farewell`: it gave it before it was replaced."""
+    """What one worker said; None when it lives and did not answer. `is_final`: said just before it was replaced."""
 
-    worker: Worker
+    worker: ProcessId
     table: Table | None
-    is_farewell: bool = False
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """HAProxy runs: the current worker and what it gave, and its older workers."""
+    """HAProxy runs: the current worker (None when it is not known) and what it said, and the older workers."""
 
-    worker: Worker
+    worker: ProcessId | None
     table: Table
     old: tuple[Answer, ...] = ()
 
@@ -215,7 +215,7 @@ def _report_answers(
         if shown is None:
             listeners[name] = Listener(memory.statuses.get(name, "OPEN"))
         else:
-            current = Sample(answered.worker, shown.totals, shown.current)
+            current = Sample(Source.of_process(answered.worker), shown.totals, shown.current)
             listeners[name] = Listener(shown.status, (current, *_old_samples(answered.old, name)))
     part = Part(listeners, hide(answered.table.pools, hidden))
     return part, Memory({name: listener.status for name, listener in listeners.items()}, part.pools)
@@ -225,8 +225,8 @@ def _old_samples(answers: Iterable[Answer], name: str) -> Iterator[Sample]:
     """Yield what older workers say of one listener; those that never had it say nothing."""
     for answer in answers:
         if answer.table is None:
-            yield Sample(answer.worker, None)
+            yield Sample(Source.of_process(answer.worker), None)
         elif name in answer.table.frontends:
             frontend = answer.table.frontends[name]
-            current = 0 if answer.is_farewell else frontend.current
-            yield Sample(answer.worker, frontend.totals, current, answer.is_farewell)
+            current = 0 if answer.is_final else frontend.current
+            yield Sample(Source.of_process(answer.worker), frontend.totals, current, answer.is_final)

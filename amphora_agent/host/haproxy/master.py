@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from amphora_agent.core.haproxy.process import Processes, parse_processes
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import process_start_time
@@ -56,14 +56,14 @@ def worker_pid(admin_socket: Path) -> int | None:
     return int(value) if value.isdigit() else None
 
 
-def current_worker(admin_socket: Path) -> Worker | None:
+def current_worker(admin_socket: Path) -> ProcessId | None:
     """Return the worker that serves now, None when none answers."""
     pid = worker_pid(admin_socket)
     started = process_start_time(pid) if pid is not None else None
-    return Worker(pid, started) if pid is not None and started is not None else None
+    return ProcessId(pid, started) if pid is not None and started is not None else None
 
 
-def await_worker(admin_socket: Path, is_alive: Callable[[], bool]) -> Worker:
+def await_worker(admin_socket: Path, is_alive: Callable[[], bool]) -> ProcessId:
     """Wait until a worker answers on the admin socket.
 
     Raises:
@@ -78,7 +78,7 @@ def await_worker(admin_socket: Path, is_alive: Callable[[], bool]) -> Worker:
     raise HostFailure("cannot start HAProxy", f"not ready after {READY_DEADLINE:g} s")
 
 
-def await_reload(master_socket: Path, admin_socket: Path, before: Processes, is_alive: Callable[[], bool]) -> Worker:
+def await_reload(master_socket: Path, admin_socket: Path, before: Processes, is_alive: Callable[[], bool]) -> ProcessId:
     """Wait until the reload asked for after `before` was seen has succeeded; return the new worker.
 
     A master that was replaced meanwhile (a crash, a supervisor's restart) has read the same files: that is success.

@@ -30,7 +30,7 @@ from amphora_agent.core.haproxy.change import (
 from amphora_agent.core.haproxy.servers_state import filter_servers_state
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound, reported_as
@@ -211,14 +211,14 @@ def _change(
     return decision
 
 
-def _record(change: Change, lb_id: LoadBalancerId, stored: Stored, worker: Worker) -> None:
+def _record(change: Change, lb_id: LoadBalancerId, stored: Stored, worker: ProcessId) -> None:
     """Note what a started or reloaded worker runs: the files, and nothing that was changed before."""
     record = Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=worker)
     files.write_volatile(change.paths.loadbalancer(lb_id).applied, applied_to_json(record))
     apply.forget_removals(change, lb_id)
 
 
-def _start(change: Change, lb_id: LoadBalancerId, unit: Unit) -> Worker:
+def _start(change: Change, lb_id: LoadBalancerId, unit: Unit) -> ProcessId:
     netns.ensure(change.paths.netns)
     files.remove_volatile(change.paths.loadbalancer(lb_id).servers_state)
     try:
@@ -230,7 +230,7 @@ def _start(change: Change, lb_id: LoadBalancerId, unit: Unit) -> Worker:
         raise HostFailure("Error starting haproxy", _words(change, unit, error)) from error
 
 
-def _reload(change: Change, lb_id: LoadBalancerId, unit: Unit, stored: Stored) -> Worker:
+def _reload(change: Change, lb_id: LoadBalancerId, unit: Unit, stored: Stored) -> ProcessId:
     paths = change.paths
     _warn_of_memory(lb_id, stored.config)
     _save_servers_state(change, lb_id, stored.config)

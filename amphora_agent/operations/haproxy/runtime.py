@@ -24,7 +24,7 @@ from amphora_agent.core.haproxy.steps import AddServer, RemoveServer, ReplaceSer
 from amphora_agent.core.haproxy.verification import questions
 from amphora_agent.core.haproxy.version import Version, parse_version
 from amphora_agent.core.ids import LoadBalancerId, is_id
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
 from amphora_agent.host.haproxy.socket import query
@@ -62,7 +62,7 @@ class RunningProxy:
     timeout: float = COMMAND_TIMEOUT
 
 
-def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, running: Worker | None) -> Ability:
+def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, running: ProcessId | None) -> Ability:
     """Return what may be done at run time, and note it for good when the worker crashed after a runtime change.
 
     The note is gone at the next start of the agent: `clear_reload_only`.
@@ -82,7 +82,7 @@ def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, runn
     )
 
 
-def has_crashed(applied: Applied, running: Worker | None, now: float) -> bool:
+def has_crashed(applied: Applied, running: ProcessId | None, now: float) -> bool:
     """Tell whether the worker that was changed at run time ended within ten minutes of it.
 
     Args:

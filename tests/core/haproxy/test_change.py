@@ -23,11 +23,11 @@ from amphora_agent.core.haproxy.change import (
     decide,
 )
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 
 SAMPLES_DIRECTORY = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 SAMPLES = {path.stem: path.read_text() for path in sorted(SAMPLES_DIRECTORY.glob("*.cfg"))}
-WORKER = Worker(4711, 123456)
+WORKER = ProcessId(4711, 123456)
 ABILITY = Ability(version=Version(3, 0, 11))
 RELOAD_ONLY = replace(ABILITY, runtime_changes=False)
 BACKEND = "backend p:l\n    balance {algorithm}\n    option allbackups\n{servers}"
@@ -124,7 +124,7 @@ records = st.builds(
     Applied,
     config=st.text(st.characters()),
     digests=st.dictionaries(st.text(), st.text()),
-    worker=st.builds(Worker, st.integers(), st.integers()),
+    worker=st.builds(ProcessId, st.integers(), st.integers()),
 )
 
 

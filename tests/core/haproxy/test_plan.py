@@ -27,10 +27,10 @@ from amphora_agent.core.haproxy.steps import (
     Step,
 )
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 
 SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
-WORKER = Worker(1, 2)
+WORKER = ProcessId(1, 2)
 V26, V30 = Version(2, 6, 12), Version(3, 0, 11)
 CHECK = "check inter 5s fall 3 rise 2"
 

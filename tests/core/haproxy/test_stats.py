@@ -22,16 +22,17 @@ from amphora_agent.core.haproxy.stats import (
     parse_stat,
     report,
 )
-from amphora_agent.core.heartbeat.counters import Sample, Totals
+from amphora_agent.core.heartbeat.counters import Sample, Source, Totals
 from amphora_agent.core.heartbeat.document import Listener, Part, Pool
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 
 # The first columns as HAProxy 2.6 and 3.0 print them, and one of the text columns behind.
 HEADER = (
     "pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,act,x"
 )
 COLUMNS = HEADER.replace(",x", ",last_chk").split(",")
-WORKER, OLD = Worker(10, 1000), Worker(9, 500)
+WORKER, OLD = ProcessId(10, 1000), ProcessId(9, 500)
+SOURCE = Source.of_process(WORKER)
 
 
 def row(pxname: str, svname: str, status: str, **values: object) -> dict[str, str]:
@@ -180,17 +181,19 @@ TABLE = Table({"l": Frontend("l", "OPEN", NUMBERS, 2)}, {"p:l": Pool("UP", {"m":
 
 def test_listeners_are_those_of_the_configuration() -> None:
     part, memory = report(Answered(WORKER, TABLE), ("l", "new"), {}, Memory())
-    assert part.listeners == {"l": Listener("OPEN", (Sample(WORKER, NUMBERS, 2),)), "new": Listener("OPEN")}
+    assert part.listeners == {"l": Listener("OPEN", (Sample(SOURCE, NUMBERS, 2),)), "new": Listener("OPEN")}
     part, _ = report(Answered(WORKER, TABLE), (), {}, memory)
     assert part.listeners == {}
 
 
 def test_old_workers_are_sampled_after_the_current_one() -> None:
     old = Table({"l": Frontend("l", "STOP", Totals(bytes_in=9), 1)})
-    answered = Answered(WORKER, TABLE, (Answer(OLD, old), Answer(Worker(8, 1), None), Answer(Worker(7, 1), Table())))
+    answered = Answered(
+        WORKER, TABLE, (Answer(OLD, old), Answer(ProcessId(8, 1), None), Answer(ProcessId(7, 1), Table()))
+    )
     part, _ = report(answered, ("l",), {}, Memory())
     assert part.listeners["l"] == Listener(
-        "OPEN", (Sample(WORKER, NUMBERS, 2), Sample(OLD, Totals(bytes_in=9), 1), Sample(Worker(8, 1), None))
+        "OPEN", (Sample(SOURCE, NUMBERS, 2), Sample(Source(9, 500), Totals(bytes_in=9), 1), Sample(Source(8, 1), None))
     )
 
 

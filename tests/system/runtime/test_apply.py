@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from amphora_agent.core.haproxy.change import Applied
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.operations.haproxy.runtime import (
     CRASH_SECONDS,
     TICKS_PER_SECOND,
@@ -17,7 +17,7 @@ from amphora_agent.operations.haproxy.runtime import (
     read_removing,
 )
 
-WORKER = Worker(7, 100 * TICKS_PER_SECOND)
+WORKER = ProcessId(7, 100 * TICKS_PER_SECOND)
 
 
 def record(changed_at: float | None) -> Applied:
@@ -28,19 +28,19 @@ def record(changed_at: float | None) -> Applied:
     ("changed_at", "running", "now", "expected"),
     [
         (1000.0, WORKER, 1001.0, False),
-        (None, Worker(8, 1001 * TICKS_PER_SECOND), 1002.0, False),
-        (1000.0, Worker(8, 1001 * TICKS_PER_SECOND), 9000.0, True),
-        (1000.0, Worker(7, 1001 * TICKS_PER_SECOND), 9000.0, True),
-        (1000.0, Worker(8, int((1001 + CRASH_SECONDS) * TICKS_PER_SECOND)), 9000.0, False),
+        (None, ProcessId(8, 1001 * TICKS_PER_SECOND), 1002.0, False),
+        (1000.0, ProcessId(8, 1001 * TICKS_PER_SECOND), 9000.0, True),
+        (1000.0, ProcessId(7, 1001 * TICKS_PER_SECOND), 9000.0, True),
+        (1000.0, ProcessId(8, int((1001 + CRASH_SECONDS) * TICKS_PER_SECOND)), 9000.0, False),
         (1000.0, None, 1100.0, True),
         (1000.0, None, 1001.0 + CRASH_SECONDS, False),
         # After a reboot everything started before the recorded time.
-        (1000.0, Worker(8, 10 * TICKS_PER_SECOND), 20.0, False),
+        (1000.0, ProcessId(8, 10 * TICKS_PER_SECOND), 20.0, False),
         (1000.0, None, 20.0, False),
     ],
 )
 def test_a_crash_is_an_end_soon_after_a_change(
-    changed_at: float | None, running: Worker | None, now: float, *, expected: bool
+    changed_at: float | None, running: ProcessId | None, now: float, *, expected: bool
 ) -> None:
     assert has_crashed(record(changed_at), running, now) is expected
 
