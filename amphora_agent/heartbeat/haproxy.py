@@ -100,13 +100,13 @@ class HaproxyCollector:
 
     def _collect_one(self, lb_id: LoadBalancerId, timeout: float) -> tuple[Applied, Part]:
         observation = self._observe(lb_id, timeout)
-        configuration = self._believe(lb_id, observation)
+        configuration = self._running_config(lb_id, observation)
         memory = self._memories.get(lb_id, Memory())
         part, self._memories[lb_id] = report(observation, configuration.listeners, self._hidden(lb_id), memory)
-        self._tell(lb_id, observation, self._memories[lb_id].missed)
+        self._log_observation(lb_id, observation, self._memories[lb_id].missed)
         return configuration, part
 
-    def _tell(self, lb_id: LoadBalancerId, observation: Observation, missed: int) -> None:
+    def _log_observation(self, lb_id: LoadBalancerId, observation: Observation, missed: int) -> None:
         subject = f"haproxy lb={lb_id}"
         match observation:
             case Answered():
@@ -135,7 +135,7 @@ class HaproxyCollector:
             self._notices.forget(f"lb={lb_id}")
             self._notices.forget(f"haproxy lb={lb_id}")
 
-    def _believe(self, lb_id: LoadBalancerId, observation: Observation) -> Applied:
+    def _running_config(self, lb_id: LoadBalancerId, observation: Observation) -> Applied:
         """Return the configuration the current worker has.
 
         A worker other than the one on record has read the stored file: a supervisor restarted it, or a reload has
@@ -241,12 +241,12 @@ class HaproxyCollector:
                 old.append(Answer(worker, _ask(master, f"@!{worker.pid} {FRONTENDS}", deadline)))
             except HostFailure:
                 old.append(Answer(worker, None))
-        farewell = self._farewell(lb_id)
-        if farewell is not None and farewell.worker not in {current, *others}:
-            old.append(farewell)
+        final_sample = self._final_sample(lb_id)
+        if final_sample is not None and final_sample.worker not in {current, *others}:
+            old.append(final_sample)
         return Answered(current, table, tuple(old))
 
-    def _farewell(self, lb_id: LoadBalancerId) -> Answer | None:
+    def _final_sample(self, lb_id: LoadBalancerId) -> Answer | None:
         """Return what the agent heard from the worker it then had replaced, None when there is nothing usable."""
         try:
             document = json.loads(read_optional(self._paths.loadbalancer(lb_id).replaced_worker) or b"{}")

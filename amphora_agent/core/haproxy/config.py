@@ -280,7 +280,7 @@ def _file_arguments(words: Words) -> Iterator[str]:
     return (unquote(b) for a, b in pairwise(words) if a in _FILE_OPTIONS)
 
 
-def telling_lines(lines: Iterable[str]) -> list[Words]:
+def significant_lines(lines: Iterable[str]) -> list[Words]:
     """Return what lines say, as words, without `tune.ssl.cachesize`."""
     found = (split_words(line) for line in lines)
     return [words for words in found if words and words[0] != "tune.ssl.cachesize"]

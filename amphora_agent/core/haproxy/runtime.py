@@ -21,10 +21,10 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
 from amphora_agent.errors import InvalidRequest
 
@@ -83,7 +83,7 @@ def payload_of(data: bytes) -> str:
     return payload
 
 
-def file_of(step: Step) -> str | None:
+def file_of(step: RuntimeStep) -> str | None:
     """Return the file whose content a step sends, None when it sends none."""
     match step:
         case ReplaceFile(file=file) | AddCertificate(file=file):
@@ -92,7 +92,7 @@ def file_of(step: Step) -> str | None:
             return None
 
 
-def commands_of(step: Step, payload: str = "") -> Sequence[Command]:
+def commands_of(step: RuntimeStep, payload: str = "") -> Sequence[Command]:
     """Return what carries out a step, in order.
 
     Args:

@@ -98,7 +98,7 @@ class RemoveCertificate:
     is_unused: bool
 
 
-Step: TypeAlias = (
+RuntimeStep: TypeAlias = (
     AddServer
     | ReplaceServer
     | RemoveServer

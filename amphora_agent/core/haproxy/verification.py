@@ -26,10 +26,10 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
 
 Removing: TypeAlias = Mapping[str, Collection[str]]
@@ -142,7 +142,7 @@ def questions(
             yield _servers_question(section, changed[section.name], frozenset(removing.get(section.name, ())))
 
 
-def _added_certificate_question(step: Step, payloads: Mapping[str, str]) -> Iterator[Question]:
+def _added_certificate_question(step: RuntimeStep, payloads: Mapping[str, str]) -> Iterator[Question]:
     file = file_of(step)
     if isinstance(step, AddCertificate) and file is not None:
         yield _file_question(FileKind.CERTIFICATE, step.loaded, payloads[file])

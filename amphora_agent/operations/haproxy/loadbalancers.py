@@ -17,7 +17,7 @@ from amphora_agent.core.haproxy import memory as haproxy_memory
 from amphora_agent.core.haproxy import process as haproxy_process
 from amphora_agent.core.haproxy.audit import unexpected_lines
 from amphora_agent.core.haproxy.change import (
-    Applied,
+    AppliedConfig,
     Nothing,
     Reload,
     Runtime,
@@ -179,12 +179,12 @@ def _follow(change: Change, lb_id: LoadBalancerId, unit: Unit, text: str) -> Per
     is_alive = _is_alive(change, unit)
     running = haproxy_master.current_worker(paths.loadbalancer(lb_id).admin_socket) if is_alive else None
     applied = _applied(change, lb_id)
-    ability = apply.ability(change, lb_id, applied, running)
-    decision = decide(applied, stored, running, ability)
+    permissions = apply.permissions(change, lb_id, applied, running)
+    decision = decide(applied, stored, running, permissions)
     if isinstance(decision, Start) and is_alive:
         decision = Reload("HAProxy runs but does not answer")
-    if isinstance(decision, Runtime) and applied is not None and ability.version is not None:
-        decision = _change(change, lb_id, decision, applied, stored, ability.version)
+    if isinstance(decision, Runtime) and applied is not None and permissions.version is not None:
+        decision = _change(change, lb_id, decision, applied, stored, permissions.version)
     match decision:
         case Nothing() | Runtime():
             pass
@@ -200,7 +200,7 @@ def _follow(change: Change, lb_id: LoadBalancerId, unit: Unit, text: str) -> Per
 
 
 def _change(
-    change: Change, lb_id: LoadBalancerId, decision: Runtime, applied: Applied, stored: Stored, version: Version
+    change: Change, lb_id: LoadBalancerId, decision: Runtime, applied: AppliedConfig, stored: Stored, version: Version
 ) -> Runtime | Reload:
     """Change the running HAProxy; return what is left to do: nothing, or a reload where the outcome is in doubt."""
     try:
@@ -213,7 +213,7 @@ def _change(
 
 def _record(change: Change, lb_id: LoadBalancerId, stored: Stored, worker: ProcessId) -> None:
     """Note what a started or reloaded worker runs: the files, and nothing that was changed before."""
-    record = Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=worker)
+    record = AppliedConfig(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=worker)
     files.write_volatile(change.paths.loadbalancer(lb_id).applied, applied_to_json(record))
     apply.forget_removals(change, lb_id)
 
@@ -238,7 +238,7 @@ def _reload(change: Change, lb_id: LoadBalancerId, unit: Unit, stored: Stored) -
     try:
         before = haproxy_master.await_master(paths.loadbalancer(lb_id).master_socket, lambda: _is_alive(change, unit))
         with vrrp.reloading(change, lb_id):
-            _save_farewell(change, lb_id)
+            _save_final_sample(change, lb_id)
             change.supervisor.reload(unit)
             return haproxy_master.await_reload(
                 paths.loadbalancer(lb_id).master_socket,
@@ -296,7 +296,7 @@ def _save_servers_state(change: Change, lb_id: LoadBalancerId, text: str) -> Non
         LOG.warning("cannot save the servers' state lb=%s: %s %s", lb_id, error, error.detail)
 
 
-def _save_farewell(change: Change, lb_id: LoadBalancerId) -> None:
+def _save_final_sample(change: Change, lb_id: LoadBalancerId) -> None:
     """Keep what the worker has counted: it ends with the reload, and heartbeats would miss its last seconds."""
     paths = change.paths
     worker = haproxy_master.current_worker(paths.loadbalancer(lb_id).admin_socket)
@@ -370,5 +370,5 @@ def _is_applied(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     return applied.config.encode() == stored and applied.digests == stored_files.gather(applied.config).digests
 
 
-def _applied(amphora: Amphora, lb_id: LoadBalancerId) -> Applied | None:
+def _applied(amphora: Amphora, lb_id: LoadBalancerId) -> AppliedConfig | None:
     return applied_from_json(files.read_optional(amphora.paths.loadbalancer(lb_id).applied) or b"")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amphora_agent.core.haproxy import runtime as haproxy_runtime
-from amphora_agent.core.haproxy.change import Ability, Applied, Stored, applied_from_json, applied_to_json
+from amphora_agent.core.haproxy.change import AppliedConfig, Permissions, Stored, applied_from_json, applied_to_json
 from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.haproxy.plan import Plan, is_removal_safe
 from amphora_agent.core.haproxy.runtime import Command
@@ -62,10 +62,12 @@ class RunningProxy:
     timeout: float = COMMAND_TIMEOUT
 
 
-def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, running: ProcessId | None) -> Ability:
-    """Return what may be done at run time, and note it for good when the worker crashed after a runtime change.
+def permissions(
+    change: Change, lb_id: LoadBalancerId, applied: AppliedConfig | None, running: ProcessId | None
+) -> Permissions:
+    """Return what may be done at run time, and record it when the worker crashed after a runtime change.
 
-    The note is gone at the next start of the agent: `clear_reload_only`.
+    The record is gone at the next start of the agent: `clear_reload_only`.
     """
     paths, settings = change.paths, change.settings_file.current()
     reason = (files.read_optional(paths.loadbalancer(lb_id).reload_only) or b"").decode("utf-8", "replace")
@@ -74,7 +76,7 @@ def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, runn
         files.write_volatile(paths.loadbalancer(lb_id).reload_only, reason.encode())
         LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", lb_id, reason)
     version = None if running is None else running_version(paths.loadbalancer(lb_id).admin_socket)
-    return Ability(
+    return Permissions(
         version=version,
         runtime_changes=settings.runtime_changes,
         reload_only=reason,
@@ -82,7 +84,7 @@ def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, runn
     )
 
 
-def has_crashed(applied: Applied, running: ProcessId | None, now: float) -> bool:
+def has_crashed(applied: AppliedConfig, running: ProcessId | None, now: float) -> bool:
     """Tell whether the worker that was changed at run time ended within ten minutes of it.
 
     Args:
@@ -111,8 +113,8 @@ def clear_reload_only(change: Change) -> None:
 
 
 def change_running(
-    change: Change, lb_id: LoadBalancerId, applied: Applied, stored: Stored, plan: Plan, version: Version
-) -> Applied:
+    change: Change, lb_id: LoadBalancerId, applied: AppliedConfig, stored: Stored, plan: Plan, version: Version
+) -> AppliedConfig:
     """Perform a plan, verify it, and record what HAProxy now runs.
 
     The record says "unfinished" meanwhile, so that a crash of ours in between is followed by a reload.
@@ -129,7 +131,7 @@ def change_running(
     )
     perform(proxy, plan, stored)
     change.watchers.call(REMOVALS_WATCHER)
-    done = Applied(
+    done = AppliedConfig(
         config=stored.config,
         digests=stored.digests,
         crt_lists=stored.crt_lists,
@@ -286,7 +288,7 @@ def _remove_idle(change: Change, lb_id: LoadBalancerId) -> int:
     if applied is None or applied.is_unfinished or version is None:
         return waiting
     deletable = removing if is_removal_safe(version) else deletable_with_care(removing, applied, boot_seconds())
-    _renew_suspicion(paths.loadbalancer(lb_id).applied, applied)
+    _extend_crash_window(paths.loadbalancer(lb_id).applied, applied)
     left = _delete(
         RunningProxy(
             socket=paths.loadbalancer(lb_id).admin_socket, removing=paths.loadbalancer(lb_id).removing, version=version
@@ -298,14 +300,14 @@ def _remove_idle(change: Change, lb_id: LoadBalancerId) -> int:
     return left
 
 
-def _renew_suspicion(path: Path, applied: Applied) -> None:
-    """Have a crash counted against changes at run time while servers are deleted, long after the change itself."""
+def _extend_crash_window(path: Path, applied: AppliedConfig) -> None:
+    """Restart the crash window: deleting a server is a runtime change too."""
     now = boot_seconds()
     if applied.changed_at is None or not 0 <= now - applied.changed_at < CRASH_SECONDS / 2:
         files.write_volatile(path, applied_to_json(replace(applied, changed_at=now)))
 
 
-def deletable_with_care(removing: Removing, applied: Applied, now: float) -> Removing:
+def deletable_with_care(removing: Removing, applied: AppliedConfig, now: float) -> Removing:
     """Return who may be deleted where HAProxy does not see every user of a server.
 
     A stream lets go of a server in maintenance when its retries are over; a client's HTTP/2 connection to it may

@@ -17,10 +17,10 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
 from amphora_agent.errors import InvalidRequest
 
@@ -34,7 +34,7 @@ def server(options: str, address: str = "10.0.0.1:80") -> Server:
     return found
 
 
-def texts(step: Step, payload: str = "") -> list[str]:
+def texts(step: RuntimeStep, payload: str = "") -> list[str]:
     return [f"{command.text} <<" if command.payload else command.text for command in commands_of(step, payload)]
 
 
@@ -136,7 +136,7 @@ def test_the_other_steps() -> None:
         (RemoveCertificate("/l", "/o", is_unused=True), 1, "Certificate '/o' deleted!\n\n", True),
     ],
 )
-def test_only_known_answers_are_success(step: Step, index: int, answer: str, is_accepted: bool) -> None:  # noqa: FBT001
+def test_only_known_answers_are_success(step: RuntimeStep, index: int, answer: str, is_accepted: bool) -> None:  # noqa: FBT001
     assert commands_of(step, PEM)[index].accepts(answer) is is_accepted
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy.change import Applied
+from amphora_agent.core.haproxy.change import AppliedConfig
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.operations.haproxy.runtime import (
     CRASH_SECONDS,
@@ -20,8 +20,8 @@ from amphora_agent.operations.haproxy.runtime import (
 WORKER = ProcessId(7, 100 * TICKS_PER_SECOND)
 
 
-def record(changed_at: float | None) -> Applied:
-    return Applied(config="", digests={}, worker=WORKER, changed_at=changed_at)
+def record(changed_at: float | None) -> AppliedConfig:
+    return AppliedConfig(config="", digests={}, worker=WORKER, changed_at=changed_at)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_list_is_read(tmp_path: Path) -> None:
 
 def test_where_deleting_needs_care_each_server_waits_its_own_time() -> None:
     config = "backend p:l\n    mode http\nbackend h2:l\n    server s 127.0.0.1:1 ssl alpn h2\n"
-    applied = Applied(config=config, digests={}, worker=WORKER)
+    applied = AppliedConfig(config=config, digests={}, worker=WORKER)
     now = 1000.0
     removing = {
         # The last one is of another boot.

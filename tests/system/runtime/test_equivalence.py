@@ -23,7 +23,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from amphora_agent.core.haproxy.change import Ability, Applied, Nothing, Reload, Runtime, Start, Stored, decide
+from amphora_agent.core.haproxy.change import (
+    AppliedConfig,
+    Nothing,
+    Permissions,
+    Reload,
+    Runtime,
+    Start,
+    Stored,
+    decide,
+)
 from amphora_agent.core.haproxy.config import frontends, parse
 from amphora_agent.errors import HostFailure
 from amphora_agent.operations.haproxy import runtime as apply
@@ -54,7 +63,7 @@ class Followed:
     """
 
     haproxy: RunningHaproxy
-    applied: Applied
+    applied: AppliedConfig
     removing: Path
     reasons: list[str] = field(default_factory=list)
     member_files: set[str] = field(default_factory=set)
@@ -68,8 +77,8 @@ class Followed:
     def follow(self, stored: Stored) -> None:
         """Decide and do what the decision says."""
         self.member_files |= _member_files(stored)
-        ability = Ability(version=self.haproxy.binary.version)
-        decision = decide(self.applied, stored, self.haproxy.worker, ability)
+        permissions = Permissions(version=self.haproxy.binary.version)
+        decision = decide(self.applied, stored, self.haproxy.worker, permissions)
         self.reasons.append(f"{type(decision).__name__}: {decision.reason}")
         TALLY[type(decision).__name__] += 1
         match decision:
@@ -88,7 +97,7 @@ class Followed:
                     TALLY["still being removed"] += 1
                     self.restart(stored)
                     return
-                self.applied = Applied(
+                self.applied = AppliedConfig(
                     config=stored.config,
                     digests=stored.digests,
                     crt_lists=stored.crt_lists,
@@ -112,8 +121,10 @@ def _member_files(stored: Stored) -> set[str]:
     return {file for line in lines for file in re.findall(r" (?:crt|ca-file|crl-file) (\S+)", line)}
 
 
-def _record(haproxy: RunningHaproxy, stored: Stored) -> Applied:
-    return Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=haproxy.worker)
+def _record(haproxy: RunningHaproxy, stored: Stored) -> AppliedConfig:
+    return AppliedConfig(
+        config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=haproxy.worker
+    )
 
 
 @pytest.fixture(scope="module")

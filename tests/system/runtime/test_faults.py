@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy.change import Ability, Applied, Runtime, Stored, decide
+from amphora_agent.core.haproxy.change import AppliedConfig, Permissions, Runtime, Stored, decide
 from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.errors import HostFailure
@@ -145,10 +145,10 @@ def prepared(namespace: Namespace, binary: Binary = NEWEST) -> Iterator[Prepared
             edited.add_certificate(0, 0, 0)
             edited.remove_certificate(0, 0, 0)
             after = edited.store()
-            record = Applied(
+            record = AppliedConfig(
                 config=before.config, digests=before.digests, crt_lists=before.crt_lists, worker=haproxy.worker
             )
-            decision = decide(record, after, haproxy.worker, Ability(version=binary.version))
+            decision = decide(record, after, haproxy.worker, Permissions(version=binary.version))
             assert isinstance(decision, Runtime), decision
             yield Prepared(haproxy, decision.plan, after)
 
