@@ -9,14 +9,13 @@ Decision: whatever is not provably the same, or provably reachable through the r
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from amphora_agent.core.haproxy.config import Config, Section, changed_lines, parse, significant_lines
-from amphora_agent.core.haproxy.plan import ORDERLESS_ALGORITHMS, Commits, Obstacle, Plan, Planner, Side
+from amphora_agent.core.haproxy.plan import ORDERLESS_ALGORITHMS, Obstacle, Plan, Planner, Side
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
     AddServer,
@@ -31,6 +30,7 @@ from amphora_agent.core.haproxy.steps import (
 )
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records.applied_config import AppliedConfig
 
 _DEEDS: dict[type[RuntimeStep], str] = {
     AddServer: "member(s) added",
@@ -42,29 +42,6 @@ _DEEDS: dict[type[RuntimeStep], str] = {
     RemoveCertificate: "cert(s) removed",
 }
 _ORDER_MATTERS = frozenset({"default-server", "server-template"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedConfig:
-    """What the running HAProxy was last given, recorded after each successful start, reload or runtime plan.
-
-    `digests`: path -> SHA-256 in hexadecimal of every file the configuration names, through its crt-lists too;
-    a file that was missing is absent. `crt_lists`: path -> text of those that are crt-lists. `worker` is the process
-    that was given it.
-
-    What runtime changes leave behind, empty after a start or reload: `aliases`, path -> the name HAProxy has loaded
-    it by; `commits`, what was replaced in the process; `changed_at`, seconds since boot of the last runtime change;
-    `is_unfinished` while one is under way, so that an interrupted one is not taken for done.
-    """
-
-    config: str
-    digests: Mapping[str, str]
-    worker: ProcessId
-    crt_lists: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    commits: frozenset[Commits] = frozenset()
-    changed_at: float | None = None
-    is_unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,54 +235,3 @@ def _is_orderless(backend: Section) -> bool:
     if any(words[0] in _ORDER_MATTERS for words in lines):
         return False
     return ("option", "allbackups") in lines or not any("backup" in line for line in backend.lines)
-
-
-def applied_to_json(applied: AppliedConfig) -> bytes:
-    """Return the record as JSON, for `Paths.applied`; the key "config" holds the configuration text."""
-    document = {
-        "config": applied.config,
-        "digests": dict(applied.digests),
-        "worker": {"pid": applied.worker.pid, "started": applied.worker.started},
-        "crt_lists": dict(applied.crt_lists),
-        "aliases": dict(applied.aliases),
-        "commits": sorted(applied.commits),
-        "changed_at": applied.changed_at,
-        "is_unfinished": applied.is_unfinished,
-    }
-    return json.dumps(document).encode("ascii")
-
-
-def applied_from_json(data: bytes) -> AppliedConfig | None:
-    """Return the record `applied_to_json` wrote, None for anything else: then the next change is a reload."""
-    try:
-        document = json.loads(data)
-        return AppliedConfig(
-            config=_text(document["config"]),
-            digests=_texts(document["digests"]),
-            worker=ProcessId(_integer(document["worker"]["pid"]), _integer(document["worker"]["started"])),
-            crt_lists=_texts(document["crt_lists"]),
-            aliases=_texts(document["aliases"]),
-            commits=frozenset(Commits(commit) for commit in document["commits"]),
-            changed_at=None if document["changed_at"] is None else float(document["changed_at"]),
-            is_unfinished=document["is_unfinished"] is not False,
-        )
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-        return None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _texts(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise TypeError
-    return {_text(key): _text(text) for key, text in value.items()}
-
-
-def _integer(value: object) -> int:
-    if type(value) is not int:
-        raise TypeError
-    return value

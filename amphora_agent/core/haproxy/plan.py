@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import pairwise
 
 from amphora_agent.core.haproxy.config import (
@@ -40,6 +39,7 @@ from amphora_agent.core.haproxy.steps import (
     SetWeight,
 )
 from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.records.applied_config import Commits
 
 MAX_COMMANDS = 1000
 ROUNDROBIN_MAX = 4095
@@ -86,13 +86,6 @@ _COST: dict[type[RuntimeStep], int] = {
     AddCertificate: 4,
     RemoveCertificate: 2,
 }
-
-
-class Commits(StrEnum):
-    """What has been replaced in a process; both in one process crash it."""
-
-    CERTIFICATE = "certificate"
-    AUTHORITY = "authority"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

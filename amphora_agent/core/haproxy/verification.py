@@ -32,8 +32,6 @@ from amphora_agent.core.haproxy.steps import (
     SetWeight,
 )
 
-Removing: TypeAlias = Mapping[str, Collection[str]]
-
 _PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----")
 _FINGERPRINT = re.compile(r"^SHA1 FingerPrint: ([0-9A-F]{40})$", re.MULTILINE)
 
@@ -108,7 +106,11 @@ Question: TypeAlias = ServersQuestion | FileQuestion | ListQuestion
 
 
 def questions(
-    plan: Plan, config: Config, crt_lists: Mapping[str, str], payloads: Mapping[str, str], removing: Removing
+    plan: Plan,
+    config: Config,
+    crt_lists: Mapping[str, str],
+    payloads: Mapping[str, str],
+    removing: Mapping[str, Collection[str]],
 ) -> Iterator[Question]:
     """Yield what to ask after a plan was performed.
 

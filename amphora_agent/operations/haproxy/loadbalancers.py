@@ -6,7 +6,6 @@ Order of every change: validate, make durable, then touch the running process; w
 from __future__ import annotations
 
 import grp
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +16,20 @@ from amphora_agent.core.haproxy import memory as haproxy_memory
 from amphora_agent.core.haproxy import process as haproxy_process
 from amphora_agent.core.haproxy.audit import unexpected_lines
 from amphora_agent.core.haproxy.change import (
-    AppliedConfig,
     Nothing,
     Reload,
     Runtime,
     Start,
     Stored,
-    applied_from_json,
-    applied_to_json,
     decide,
 )
 from amphora_agent.core.haproxy.servers_state import filter_servers_state
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
 from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records import applied_config, replaced_worker
+from amphora_agent.core.records.applied_config import AppliedConfig
+from amphora_agent.core.records.replaced_worker import ReplacedWorker
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound, reported_as
@@ -214,7 +213,7 @@ def _change(
 def _record(change: Change, lb_id: LoadBalancerId, stored: Stored, worker: ProcessId) -> None:
     """Note what a started or reloaded worker runs: the files, and nothing that was changed before."""
     record = AppliedConfig(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=worker)
-    files.write_volatile(change.paths.loadbalancer(lb_id).applied, applied_to_json(record))
+    files.write_volatile(change.paths.loadbalancer(lb_id).applied, applied_config.encode(record))
     apply.forget_removals(change, lb_id)
 
 
@@ -304,8 +303,8 @@ def _save_final_sample(change: Change, lb_id: LoadBalancerId) -> None:
         return
     try:
         stat = haproxy_socket.query(paths.loadbalancer(lb_id).admin_socket, "show stat -1 1 -1", STATE_TIMEOUT)
-        farewell = {"pid": worker.pid, "started": worker.started, "stat": stat.decode("utf-8", "replace")}
-        files.write_volatile(paths.loadbalancer(lb_id).replaced_worker, json.dumps(farewell).encode())
+        record = ReplacedWorker(worker, stat.decode("utf-8", "replace"))
+        files.write_volatile(paths.loadbalancer(lb_id).replaced_worker, replaced_worker.encode(record))
     except HostFailure as error:
         LOG.warning("cannot keep the counters of a worker lb=%s: %s %s", lb_id, error, error.detail)
 
@@ -371,4 +370,4 @@ def _is_applied(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
 
 
 def _applied(amphora: Amphora, lb_id: LoadBalancerId) -> AppliedConfig | None:
-    return applied_from_json(files.read_optional(amphora.paths.loadbalancer(lb_id).applied) or b"")
+    return applied_config.decode(files.read_optional(amphora.paths.loadbalancer(lb_id).applied))

@@ -7,7 +7,6 @@ It costs one small file per load balancer, read by the heartbeat, that lists who
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amphora_agent.core.haproxy import runtime as haproxy_runtime
-from amphora_agent.core.haproxy.change import AppliedConfig, Permissions, Stored, applied_from_json, applied_to_json
+from amphora_agent.core.haproxy.change import Permissions, Stored
 from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.haproxy.plan import Plan, is_removal_safe
 from amphora_agent.core.haproxy.runtime import Command
@@ -25,6 +24,10 @@ from amphora_agent.core.haproxy.verification import questions
 from amphora_agent.core.haproxy.version import Version, parse_version
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records import applied_config
+from amphora_agent.core.records import removing as removing_record
+from amphora_agent.core.records.applied_config import AppliedConfig
+from amphora_agent.core.records.removing import Removing
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
 from amphora_agent.host.haproxy.socket import query
@@ -44,9 +47,6 @@ REMOVAL_INTERVAL = 2.0
 # Whoever removes a server calls the watcher; this is for what a crash left.
 IDLE_INTERVAL = 300.0
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-
-# Backend -> server that waits for its deletion -> seconds since boot when it began to.
-Removing = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ def change_running(
         HostFailure: HAProxy has to be reloaded; nothing may be concluded about what it runs.
     """
     path = change.paths.loadbalancer(lb_id).applied
-    files.write_volatile(path, applied_to_json(replace(applied, is_unfinished=True, changed_at=boot_seconds())))
+    files.write_volatile(path, applied_config.encode(replace(applied, is_unfinished=True, changed_at=boot_seconds())))
     proxy = RunningProxy(
         socket=change.paths.loadbalancer(lb_id).admin_socket,
         removing=change.paths.loadbalancer(lb_id).removing,
@@ -140,7 +140,7 @@ def change_running(
         commits=plan.commits,
         changed_at=boot_seconds(),
     )
-    files.write_volatile(path, applied_to_json(done))
+    files.write_volatile(path, applied_config.encode(done))
     return done
 
 
@@ -188,7 +188,7 @@ def _payloads(plan: Plan) -> dict[str, str]:
 def _note_removals(proxy: RunningProxy, plan: Plan) -> Removing:
     """Write down who will wait for deletion before it happens, and delete who is wanted again."""
     before = read_removing(proxy.removing)
-    after: Removing = {backend: dict(names) for backend, names in before.items()}
+    after = {backend: dict(names) for backend, names in before.items()}
     for step in plan.steps:
         match step:
             case RemoveServer(backend, name):
@@ -224,24 +224,14 @@ def _left(deadline: float) -> float:
 
 
 def read_removing(path: Path) -> Removing:
-    """Return who waits for deletion; empty when there is no such file, or junk in it."""
-    try:
-        document = json.loads(files.read_optional(path) or b"{}")
-    except ValueError:
-        return {}
-    if not isinstance(document, dict):
-        return {}
-    return {
-        backend: {name: since for name, since in names.items() if isinstance(since, int | float)}
-        for backend, names in document.items()
-        if isinstance(names, dict)
-    }
+    """Return the servers that wait for deletion; empty when none is known to."""
+    return removing_record.decode(files.read_optional(path)) or {}
 
 
 def _write_removing(path: Path, removing: Removing) -> None:
     left = {backend: names for backend, names in removing.items() if names}
     if left:
-        files.write_volatile(path, json.dumps(left).encode())
+        files.write_volatile(path, removing_record.encode(left))
     else:
         files.remove_volatile(path)
 
@@ -281,7 +271,7 @@ def _waiting_ids(amphora: Amphora) -> Iterator[LoadBalancerId]:
 
 def _remove_idle(change: Change, lb_id: LoadBalancerId) -> int:
     paths = change.paths
-    applied = applied_from_json(files.read_optional(paths.loadbalancer(lb_id).applied) or b"")
+    applied = applied_config.decode(files.read_optional(paths.loadbalancer(lb_id).applied))
     version = running_version(paths.loadbalancer(lb_id).admin_socket)
     removing = read_removing(paths.loadbalancer(lb_id).removing)
     waiting = sum(len(names) for names in removing.values())
@@ -304,7 +294,7 @@ def _extend_crash_window(path: Path, applied: AppliedConfig) -> None:
     """Restart the crash window: deleting a server is a runtime change too."""
     now = boot_seconds()
     if applied.changed_at is None or not 0 <= now - applied.changed_at < CRASH_SECONDS / 2:
-        files.write_volatile(path, applied_to_json(replace(applied, changed_at=now)))
+        files.write_volatile(path, applied_config.encode(replace(applied, changed_at=now)))
 
 
 def deletable_with_care(removing: Removing, applied: AppliedConfig, now: float) -> Removing:
@@ -324,8 +314,8 @@ def deletable_with_care(removing: Removing, applied: AppliedConfig, now: float) 
 
 def _delete(proxy: RunningProxy, deletable: Removing) -> int:
     """Try to delete each of these servers once; return how many servers still wait, others included."""
-    left = read_removing(proxy.removing)
-    before = {backend: dict(names) for backend, names in left.items()}
+    before = read_removing(proxy.removing)
+    left = {backend: dict(names) for backend, names in before.items()}
     for backend, names in deletable.items():
         for name in names:
             command = haproxy_runtime.delete_server_if_there(backend, name)

@@ -7,23 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from amphora_agent.core.haproxy.change import (
-    AppliedConfig,
     Decision,
     Nothing,
     Permissions,
     Reload,
     Start,
     Stored,
-    applied_from_json,
-    applied_to_json,
     decide,
 )
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records.applied_config import AppliedConfig
 
 SAMPLES_DIRECTORY = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 SAMPLES = {path.stem: path.read_text() for path in sorted(SAMPLES_DIRECTORY.glob("*.cfg"))}
@@ -120,37 +116,3 @@ def test_what_is_not_known_to_run_is_reloaded() -> None:
     assert isinstance(decide(None, stored, WORKER, PERMISSIONS), Reload)
     assert isinstance(decide(applied, stored, replace(WORKER, pid=1), PERMISSIONS), Reload)
     assert isinstance(decide(applied, stored, replace(WORKER, started=1), PERMISSIONS), Reload)
-
-
-records = st.builds(
-    AppliedConfig,
-    config=st.text(st.characters()),
-    digests=st.dictionaries(st.text(), st.text()),
-    worker=st.builds(ProcessId, st.integers(), st.integers()),
-)
-
-
-@given(records)
-def test_the_record_survives_the_disk(applied: AppliedConfig) -> None:
-    assert applied_from_json(applied_to_json(applied)) == applied
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\xff\xfe",
-        b"null",
-        b"[]",
-        b"{}",
-        b"[" * 100_000,
-        b'{"config": 1, "digests": {}, "worker": {"pid": 1, "started": 1}}',
-        b'{"config": "", "digests": [], "worker": {"pid": 1, "started": 1}}',
-        b'{"config": "", "digests": {"a": 1}, "worker": {"pid": 1, "started": 1}}',
-        b'{"config": "", "digests": {}, "worker": {"pid": true, "started": 1}}',
-        b'{"config": "", "digests": {}, "worker": {"pid": "1", "started": 1}}',
-        b'{"config": "", "digests": {}, "worker": 5}',
-    ],
-)
-def test_junk_on_disk_is_no_record(data: bytes) -> None:
-    assert applied_from_json(data) is None

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from amphora_agent.core.haproxy.change import (
-    AppliedConfig,
     Decision,
     Nothing,
     Permissions,
@@ -20,7 +19,7 @@ from amphora_agent.core.haproxy.change import (
     decide,
 )
 from amphora_agent.core.haproxy.config import crt_list_files, crt_lists, parse, referenced_files, split_words
-from amphora_agent.core.haproxy.plan import MAX_COMMANDS, Commits
+from amphora_agent.core.haproxy.plan import MAX_COMMANDS
 from amphora_agent.core.haproxy.server_line import Server, parse_server
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
@@ -37,6 +36,7 @@ from amphora_agent.core.haproxy.steps import (
 )
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records.applied_config import AppliedConfig, Commits
 
 SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 WORKER = ProcessId(1, 2)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import selectors
 import signal
@@ -27,6 +26,7 @@ from amphora_agent.core.haproxy.config import Config, Section, parse, render
 from amphora_agent.core.haproxy.server_line import parse_server
 from amphora_agent.core.haproxy.servers_state import parse_servers_state
 from amphora_agent.host.haproxy.socket import query
+from amphora_agent.operations.haproxy.runtime import read_removing
 from testbed.amphora import LB_ID, RunningAmphora
 from testbed.namespaces import Namespace
 from testbed.scenario import VIP, Scenario, scenario
@@ -177,8 +177,7 @@ def admin_socket(amphora: RunningAmphora) -> Path:
 
 def assert_runs(amphora: RunningAmphora, config: str) -> None:
     """The running HAProxy has exactly the members of the file, those waiting for their deletion aside."""
-    removing_file = amphora.base / "agent" / LB_ID / "removing.json"
-    removing = json.loads(removing_file.read_text()) if removing_file.exists() else {}
+    removing = read_removing(amphora.base / "agent" / LB_ID / "removing.json")
     states = parse_servers_state(query(admin_socket(amphora), "show servers state", 5.0).decode())
     found = {
         (state.backend, state.name, state.address, state.port, state.weight, state.is_maint)
@@ -264,7 +263,7 @@ def test_a_removed_member_keeps_its_connections_and_goes_with_the_last_one(surro
         surroundings.apply(fewer.config(amphora))
         assert_runs(amphora, fewer.config(amphora))
         removing = amphora.base / "agent" / LB_ID / "removing.json"
-        assert [*json.loads(removing.read_text())[TCP]] == [members.tcp[1].split()[1]]
+        assert [*read_removing(removing)[TCP]] == [members.tcp[1].split()[1]]
         amphora.kill()
         amphora.start()
         assert all(map(is_echoed, kept))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy.change import AppliedConfig
 from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.operations.haproxy.runtime import (
     CRASH_SECONDS,
     TICKS_PER_SECOND,

@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from amphora_agent.core.haproxy.change import (
-    AppliedConfig,
     Nothing,
     Permissions,
     Reload,
@@ -34,6 +33,7 @@ from amphora_agent.core.haproxy.change import (
     decide,
 )
 from amphora_agent.core.haproxy.config import frontends, parse
+from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import HostFailure
 from amphora_agent.operations.haproxy import runtime as apply
 from testbed.namespaces import Namespace

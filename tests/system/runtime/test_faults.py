@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy.change import AppliedConfig, Permissions, Runtime, Stored, decide
+from amphora_agent.core.haproxy.change import Permissions, Runtime, Stored, decide
 from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.haproxy.plan import Plan
+from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.operations.haproxy import runtime as apply
