@@ -50,7 +50,7 @@ class Deadline:
         return left
 
     def attempts(self, interval: float, longest: float | None = None) -> Iterator[None]:
-        """Yield at once, again after each pause, and a last time when the deadline passes.
+        """Yield at once, again after each pause, and a last time when the deadline passes during a pause.
 
         Args:
             interval: seconds between two attempts.
@@ -58,10 +58,10 @@ class Deadline:
         """
         pause = interval
         while True:
-            left = self.left()
             yield
+            left = self.left()
             if left <= 0:
                 return
-            time.sleep(min(pause, self.left()))
+            time.sleep(min(pause, left))
             if longest is not None:
                 pause = min(pause * GROWTH, longest)

@@ -13,6 +13,10 @@ from pathlib import Path
 from amphora_agent.errors import HostFailure
 
 TEMPORARY_SUFFIX = ".agent-tmp"
+
+# Inode, time of the last write in nanoseconds, size in bytes.
+Identity = tuple[int, int, int]
+
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -108,6 +112,21 @@ def read_optional(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise HostFailure(f"cannot read {path}", error.strerror or str(error)) from error
+
+
+def identity(path: Path) -> Identity | None:
+    """Return what differs once a file was replaced or written to, None when there is no file.
+
+    Raises:
+        HostFailure: it cannot be looked at.
+    """
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise HostFailure(f"cannot read {path}", error.strerror or str(error)) from error
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def remove(path: Path) -> None:
