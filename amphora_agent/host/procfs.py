@@ -8,6 +8,8 @@ from pathlib import Path
 PROC = Path("/proc")
 COMM_LENGTH = 15
 PID_LENGTH = 10
+# Unit of a process's start.
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 _AFTER_COMM_STATE = 0
 _DEAD = (b"Z", b"X")

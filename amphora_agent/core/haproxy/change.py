@@ -46,11 +46,16 @@ _ORDER_MATTERS = frozenset({"default-server", "server-template"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What is on disk now; `digests` and `crt_lists` as in `AppliedConfig`."""
+    """What is on disk now: `config` as text and `parsed`; `digests` and `crt_lists` as in `AppliedConfig`."""
 
     config: str
+    parsed: Config
     digests: Mapping[str, str]
     crt_lists: Mapping[str, str] = field(default_factory=dict)
+
+    def applied_to(self, worker: ProcessId) -> AppliedConfig:
+        """Return the record of a process that has just read these files."""
+        return AppliedConfig(config=self.config, digests=self.digests, crt_lists=self.crt_lists, worker=worker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,13 +126,16 @@ def decide(
         return Reload("HAProxy was started by someone else since the last change")
     if applied.is_unfinished:
         return Reload("the last change was interrupted")
-    change = _difference(applied, stored)
+    old = stored.parsed if applied.config == stored.config else parse(applied.config)
+    change = describe_change(old, stored.parsed) or _changed_file(applied, stored)
     if change is None:
         return Nothing("HAProxy already runs this configuration")
-    return _decide_change(applied, stored, change, permissions)
+    return _decide_change(applied, old, stored, change, permissions)
 
 
-def _decide_change(applied: AppliedConfig, stored: Stored, change: str, permissions: Permissions) -> Runtime | Reload:
+def _decide_change(
+    applied: AppliedConfig, old: Config, stored: Stored, change: str, permissions: Permissions
+) -> Runtime | Reload:
     """Return the runtime plan when there is one for every difference, else Reload."""
     if not permissions.runtime_changes:
         return Reload(f"{change}; runtime changes are switched off")
@@ -135,12 +143,11 @@ def _decide_change(applied: AppliedConfig, stored: Stored, change: str, permissi
         return Reload(f"{change}; {permissions.reload_only}")
     if permissions.version is None:
         return Reload(f"{change}; the version of the running HAProxy is not known")
-    old, new = parse(applied.config), parse(stored.config)
-    if _names(old) != _names(new):
+    if _names(old) != _names(stored.parsed):
         return Reload(change)
     planner = Planner(
         old=Side(config=old, digests=applied.digests, crt_lists=applied.crt_lists),
-        new=Side(config=new, digests=stored.digests, crt_lists=stored.crt_lists),
+        new=Side(config=stored.parsed, digests=stored.digests, crt_lists=stored.crt_lists),
         aliases=applied.aliases,
         commits=applied.commits,
         version=permissions.version,
@@ -169,12 +176,8 @@ def _deed(step: RuntimeStep) -> str:
             return _DEEDS[type(step)]
 
 
-def _difference(applied: AppliedConfig, stored: Stored) -> str | None:
-    """Name the first difference in meaning, None when there is none."""
-    if applied.config != stored.config:
-        change = describe_change(parse(applied.config), parse(stored.config))
-        if change is not None:
-            return change
+def _changed_file(applied: AppliedConfig, stored: Stored) -> str | None:
+    """Name the first file that differs, None when none does."""
     for path in sorted(applied.digests.keys() | stored.digests.keys()):
         if applied.digests.get(path) != stored.digests.get(path):
             return f"the content of {path.rpartition('/')[2]} changed"

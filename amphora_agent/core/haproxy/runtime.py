@@ -30,7 +30,6 @@ from amphora_agent.errors import InvalidRequest
 
 # A command and its payload have to fit into one buffer: `tune.bufsize`, 16,384 unless configured, less a margin.
 PAYLOAD_MAX = 15_000
-STILL_CONNECTED = re.compile(r"Server still has connections attached to it, cannot remove it\.")
 _NO_ANSWER = re.compile(r"")
 _DELETED = re.compile(r"Server deleted\.")
 _GONE = re.compile(r"Server deleted\.|No such server\.")
@@ -212,11 +211,6 @@ def _send_file(kind: FileKind, loaded: str, payload: str) -> Command:
     what = {FileKind.CERTIFICATE: "Transaction created for certificate", FileKind.CA: "transaction created for CA"}
     created = re.compile(f"{what.get(kind, 'transaction created for CRL')} {re.escape(loaded)}!")
     return command("set", "ssl", kind, loaded, answer=created, payload=payload)
-
-
-def abort(kind: FileKind, loaded: str) -> Command:
-    """Return the command that forgets a file sent but not committed; the answer does not matter."""
-    return command("abort", "ssl", kind, loaded, answer=re.compile(r"(?s).*"))
 
 
 def _new_certificate(loaded: str, payload: str) -> tuple[Command, ...]:

@@ -14,12 +14,12 @@ from amphora_agent.core.haproxy.change import (
     Permissions,
     Reload,
     Start,
-    Stored,
     decide,
 )
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.records.applied_config import AppliedConfig
+from testbed import haproxy_text
 
 SAMPLES_DIRECTORY = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 SAMPLES = {path.stem: path.read_text() for path in sorted(SAMPLES_DIRECTORY.glob("*.cfg"))}
@@ -37,7 +37,7 @@ def significant_lines(text: str) -> list[str]:
 
 def change(before: str, after: str, permissions: Permissions = RELOAD_ONLY) -> Decision:
     applied = AppliedConfig(config=before, digests={}, worker=WORKER)
-    return decide(applied, Stored(config=after, digests={}), WORKER, permissions)
+    return decide(applied, haproxy_text.stored(config=after, digests={}), WORKER, permissions)
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.permutations(SAMPLES, 2)))
@@ -94,16 +94,16 @@ def test_the_reason_names_what_changed(before: str, after: str, reason: str) -> 
 
 def test_a_renewed_certificate_under_the_same_text_is_a_change() -> None:
     applied = AppliedConfig(config="global\n", digests={"/c/l.pem": "1", "/c/a.pem": "2"}, worker=WORKER)
-    renewed = Stored(config="global\n", digests={"/c/l.pem": "3", "/c/b.pem": "4"})
+    renewed = haproxy_text.stored(config="global\n", digests={"/c/l.pem": "3", "/c/b.pem": "4"})
     assert decide(applied, renewed, WORKER, RELOAD_ONLY) == Reload(
         "the content of a.pem changed; runtime changes are switched off"
     )
-    same = Stored(config="global\n", digests=dict(applied.digests))
+    same = haproxy_text.stored(config="global\n", digests=dict(applied.digests))
     assert isinstance(decide(applied, same, WORKER, RELOAD_ONLY), Nothing)
 
 
 def test_a_load_balancer_that_does_not_run_is_started() -> None:
-    stored = Stored(config="global\n", digests={})
+    stored = haproxy_text.stored(config="global\n", digests={})
     assert isinstance(decide(None, stored, None, PERMISSIONS), Start)
     assert isinstance(
         decide(AppliedConfig(config="global\n", digests={}, worker=WORKER), stored, None, PERMISSIONS), Start
@@ -111,7 +111,7 @@ def test_a_load_balancer_that_does_not_run_is_started() -> None:
 
 
 def test_what_is_not_known_to_run_is_reloaded() -> None:
-    stored = Stored(config="global\n", digests={})
+    stored = haproxy_text.stored(config="global\n", digests={})
     applied = AppliedConfig(config="global\n", digests={}, worker=WORKER)
     assert isinstance(decide(None, stored, WORKER, PERMISSIONS), Reload)
     assert isinstance(decide(applied, stored, replace(WORKER, pid=1), PERMISSIONS), Reload)

@@ -37,6 +37,7 @@ from amphora_agent.core.haproxy.steps import (
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.records.applied_config import AppliedConfig, Commits
+from testbed import haproxy_text
 
 SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 WORKER = ProcessId(1, 2)
@@ -59,7 +60,7 @@ class Files:
             named.update(crt_list_files(self.lists.get(path, "")))
         contents = {**{path: path for path in named}, **self.lists, **self.contents}
         digests = {path: hashlib.sha256(contents[path].encode()).hexdigest() for path in named}
-        return Stored(config=self.config, digests=digests, crt_lists=self.lists)
+        return haproxy_text.stored(config=self.config, digests=digests, crt_lists=self.lists)
 
 
 def decided(

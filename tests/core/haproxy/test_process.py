@@ -16,6 +16,7 @@ from amphora_agent.core.settings import Settings
 
 LB = LoadBalancerId("lb-1")
 PATHS = paths_of(Settings())
+OWN = PATHS.loadbalancer(LB)
 FILES = (Path("/a.cfg"), Path("/b.cfg"))
 
 AFTER_A_GOOD_RELOAD = """#<PID>          <type>          <reloads>       <uptime>        <version>
@@ -57,7 +58,7 @@ def test_any_other_answer_is_none_or_a_view(text: str) -> None:
 
 
 def test_the_command_that_runs_is_the_command_that_was_checked() -> None:
-    unit = haproxy_process.haproxy_unit(PATHS, LB, "/usr/sbin/haproxy", FILES, "peer")
+    unit = haproxy_process.haproxy_unit(OWN, PATHS.netns, "/usr/sbin/haproxy", FILES, "peer")
     check = haproxy_process.check_argv("/usr/sbin/haproxy", FILES, "peer")
     assert check == ("/usr/sbin/haproxy", "-c", "-L", "peer", "-f", "/a.cfg", "-f", "/b.cfg")
     assert unit.argv[:6] == ("/usr/sbin/haproxy", "-Ws", "-f", "/a.cfg", "-f", "/b.cfg")
@@ -66,7 +67,7 @@ def test_the_command_that_runs_is_the_command_that_was_checked() -> None:
 
 
 def test_the_environment_of_the_template_unit() -> None:
-    text = haproxy_process.environment(PATHS, LB, "/usr/sbin/haproxy", FILES, "peer")
+    text = haproxy_process.environment(OWN, "/usr/sbin/haproxy", FILES, "peer")
     assert text == (
         "HAPROXY=/usr/sbin/haproxy\n"
         "OPTIONS=-f /a.cfg -f /b.cfg -p /var/lib/octavia/lb-1/lb-1.pid"
@@ -78,14 +79,14 @@ def test_the_environment_of_the_template_unit() -> None:
 
 
 def test_our_own_file_names_the_group_only_where_the_image_does_not() -> None:
-    with_group = haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, 6), group="nogroup")
+    with_group = haproxy_process.agent_config(OWN, Settings(), Version(2, 6), "nogroup")
     assert with_group.splitlines()[:2] == ["global", "    group nogroup"]
-    assert "group" not in haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, 6), group=None)
+    assert "group" not in haproxy_process.agent_config(OWN, Settings(), Version(2, 6), None)
     assert "    hard-stop-after 14400s" in with_group
 
 
 def test_our_own_file_has_no_directive_of_a_later_haproxy() -> None:
-    texts = {v: haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, v), group=None) for v in (4, 6)}
+    texts = {v: haproxy_process.agent_config(OWN, Settings(), Version(2, v), None) for v in (4, 6)}
     assert "httpclient" not in texts[4]
     assert "    httpclient.ssl.verify none\n" in texts[6]
 

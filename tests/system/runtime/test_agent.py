@@ -22,11 +22,12 @@ from typing import Self
 
 import pytest
 
-from amphora_agent.core.haproxy.config import Config, Section, parse, render
+from amphora_agent.core.haproxy.config import Config, Section, parse
 from amphora_agent.core.haproxy.server_line import parse_server
 from amphora_agent.core.haproxy.servers_state import parse_servers_state
 from amphora_agent.host.haproxy.socket import query
-from amphora_agent.operations.haproxy.runtime import read_removing
+from amphora_agent.operations.haproxy import removals
+from testbed import haproxy_text
 from testbed.amphora import LB_ID, RunningAmphora
 from testbed.namespaces import Namespace
 from testbed.scenario import VIP, Scenario, scenario
@@ -76,7 +77,7 @@ class Members:
         sample = parse(amphora.sample("haproxy/01-http-basic.cfg"))
         common = [section for section in sample.sections if section.kind in {"global", "defaults"}]
         sections = [*common, *_listener("http", HTTP, 80, self.http), *_listener("tcp", TCP, 81, self.tcp)]
-        return render(Config(sample.preamble, tuple(sections)))
+        return haproxy_text.render(Config(sample.preamble, tuple(sections)))
 
 
 def _listener(mode: str, name: str, port: int, servers: tuple[str, ...]) -> Iterator[Section]:
@@ -177,7 +178,7 @@ def admin_socket(amphora: RunningAmphora) -> Path:
 
 def assert_runs(amphora: RunningAmphora, config: str) -> None:
     """The running HAProxy has exactly the members of the file, those waiting for their deletion aside."""
-    removing = read_removing(amphora.base / "agent" / LB_ID / "removing.json")
+    removing = removals.read(amphora.base / "agent" / LB_ID / "removing.json")
     states = parse_servers_state(query(admin_socket(amphora), "show servers state", 5.0).decode())
     found = {
         (state.backend, state.name, state.address, state.port, state.weight, state.is_maint)
@@ -263,7 +264,7 @@ def test_a_removed_member_keeps_its_connections_and_goes_with_the_last_one(surro
         surroundings.apply(fewer.config(amphora))
         assert_runs(amphora, fewer.config(amphora))
         removing = amphora.base / "agent" / LB_ID / "removing.json"
-        assert [*read_removing(removing)[TCP]] == [members.tcp[1].split()[1]]
+        assert [*removals.read(removing)[TCP]] == [members.tcp[1].split()[1]]
         amphora.kill()
         amphora.start()
         assert all(map(is_echoed, kept))

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from amphora_agent.core.haproxy.config import parse
+from amphora_agent.core.haproxy.crash import CRASH_SECONDS, has_crashed
+from amphora_agent.core.haproxy.removals import UNSAFE_REMOVAL_SECONDS, deletable_with_care
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.records.applied_config import AppliedConfig
-from amphora_agent.operations.haproxy.runtime import (
-    CRASH_SECONDS,
-    TICKS_PER_SECOND,
-    UNSAFE_REMOVAL_SECONDS,
-    deletable_with_care,
-    has_crashed,
-    read_removing,
-)
+from amphora_agent.operations.haproxy import removals
+
+TICKS_PER_SECOND = 100
 
 WORKER = ProcessId(7, 100 * TICKS_PER_SECOND)
 
@@ -42,24 +40,23 @@ def record(changed_at: float | None) -> AppliedConfig:
 def test_a_crash_is_an_end_soon_after_a_change(
     changed_at: float | None, running: ProcessId | None, now: float, *, expected: bool
 ) -> None:
-    assert has_crashed(record(changed_at), running, now) is expected
+    assert has_crashed(record(changed_at), running, now, TICKS_PER_SECOND) is expected
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "5", "{", '{"a": 1}', '{"a": "b"}'])
 def test_junk_in_the_list_is_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / "removing.json").write_text(text)
-    assert read_removing(tmp_path / "removing.json") == {}
-    assert read_removing(tmp_path / "missing.json") == {}
+    assert removals.read(tmp_path / "removing.json") == {}
+    assert removals.read(tmp_path / "missing.json") == {}
 
 
 def test_the_list_is_read(tmp_path: Path) -> None:
     (tmp_path / "removing.json").write_text('{"p:l": {"a": 5, "b": "c", "d": 6.5}}')
-    assert read_removing(tmp_path / "removing.json") == {"p:l": {"a": 5, "d": 6.5}}
+    assert removals.read(tmp_path / "removing.json") == {"p:l": {"a": 5, "d": 6.5}}
 
 
 def test_where_deleting_needs_care_each_server_waits_its_own_time() -> None:
     config = "backend p:l\n    mode http\nbackend h2:l\n    server s 127.0.0.1:1 ssl alpn h2\n"
-    applied = AppliedConfig(config=config, digests={}, worker=WORKER)
     now = 1000.0
     removing = {
         # The last one is of another boot.
@@ -67,6 +64,6 @@ def test_where_deleting_needs_care_each_server_waits_its_own_time() -> None:
         "h2:l": {"any": 0.0},
         "gone:l": {"any": 0.0},
     }
-    assert deletable_with_care(removing, applied, now) == {
+    assert deletable_with_care(removing, parse(config), now) == {
         "p:l": {"old": now - UNSAFE_REMOVAL_SECONDS, "strange": now + 5}
     }

@@ -35,7 +35,8 @@ from amphora_agent.core.haproxy.change import (
 from amphora_agent.core.haproxy.config import frontends, parse
 from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import HostFailure
-from amphora_agent.operations.haproxy import runtime as apply
+from amphora_agent.operations.haproxy import removals, runtime
+from amphora_agent.operations.haproxy.proxy import RunningProxy
 from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import Minted, mint
 from tests.system.runtime.edits import SAMPLES, Edited
@@ -86,11 +87,11 @@ class Followed:
                 return
             case Runtime(plan):
                 TALLY.update(type(step).__name__ for step in plan.steps)
-                proxy = apply.RunningProxy(
+                proxy = RunningProxy(
                     socket=self.haproxy.socket, removing=self.removing, version=self.haproxy.binary.version
                 )
                 try:
-                    apply.perform(proxy, plan, stored)
+                    runtime.perform(proxy, plan, stored)
                 except HostFailure as error:
                     # The same member is wanted again while an old HAProxy may not delete it yet.
                     assert error.detail.endswith("is still being removed"), (error.detail, self.reasons)
@@ -177,7 +178,7 @@ def assert_equal(followed: Followed, fresh: RunningHaproxy) -> None:
     """Compare everything HAProxy tells about what it runs."""
     running, story = followed.haproxy, followed.reasons
     assert running.exit_code is None, story
-    waiting = {(backend, name) for backend, names in apply.read_removing(followed.removing).items() for name in names}
+    waiting = {(backend, name) for backend, names in removals.read(followed.removing).items() for name in names}
     states = {key: row for key, row in running.servers_state().items() if key not in waiting}
     fresh_states = fresh.servers_state()
     wrong = differences(

@@ -18,7 +18,8 @@ from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
-from amphora_agent.operations.haproxy import runtime as apply
+from amphora_agent.operations.haproxy import runtime
+from amphora_agent.operations.haproxy.proxy import RunningProxy
 from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import mint
 from tests.system.runtime.edits import Edited
@@ -155,13 +156,13 @@ def prepared(namespace: Namespace, binary: Binary = NEWEST) -> Iterator[Prepared
 
 
 def perform(done: Prepared, path: Path) -> None:
-    proxy = apply.RunningProxy(
+    proxy = RunningProxy(
         socket=path,
         removing=done.haproxy.directory / "removing.json",
         version=done.haproxy.binary.version,
         timeout=TIMEOUT,
     )
-    apply.perform(proxy, done.plan, done.stored)
+    runtime.perform(proxy, done.plan, done.stored)
 
 
 def test_without_a_fault_all_is_well(namespace: Namespace) -> None:
