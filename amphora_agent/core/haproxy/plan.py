@@ -39,6 +39,7 @@ from amphora_agent.core.haproxy.steps import (
     SetWeight,
 )
 from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.haproxy.vocabulary import BACKEND_WORDS
 from amphora_agent.core.records.applied_config import Commits
 
 MAX_COMMANDS = 1000
@@ -54,30 +55,6 @@ _COOKIE_VERSION = Version(3, 0)
 SAFE_REMOVAL_VERSIONS = ((Version(2, 8, 10), Version(2, 9)), (Version(3, 0), Version(1000, 0)))
 # Enabling and disabling an added server under leastconn loops until the watchdog aborts (haproxy issue 3360).
 _LEASTCONN_ABORTS = (Version(3, 2, 6), Version(3, 4))
-# What the controller's releases write in a backend; anything else might refer to a server or change what one inherits.
-_KNOWN_DIRECTIVES = frozenset(
-    {
-        "acl",
-        "balance",
-        "compression",
-        "cookie",
-        "fullconn",
-        "http-check",
-        "http-request",
-        "http-response",
-        "http-reuse",
-        "load-server-state-from-file",
-        "log",
-        "mode",
-        "no",
-        "option",
-        "retries",
-        "stick",
-        "stick-table",
-        "tcp-check",
-        "timeout",
-    }
-)
 _KINDS = {"crt": FileKind.CERTIFICATE, "ca-file": FileKind.CA, "crl-file": FileKind.CRL}
 _COST: dict[type[RuntimeStep], int] = {
     AddServer: 3,
@@ -401,7 +378,7 @@ class _Backend:
         """
         if self._algorithm() not in ORDERLESS_ALGORITHMS:
             raise self._obstructed(f"balance {self._algorithm()} takes no server {verb} at run time")
-        unknown = next((words[0] for words in self.frame if words[0] not in _KNOWN_DIRECTIVES), None)
+        unknown = next((words[0] for words in self.frame if words[0] not in BACKEND_WORDS), None)
         if self.inherits or unknown is not None or ("option", "external-check") in self.frame:
             raise self._obstructed(f"servers cannot be {verb} under {unknown or 'external-check'}")
         if ("option", "allbackups") not in self.frame and any(

@@ -179,6 +179,23 @@ def _is_counted_already(record: Record | None, source: Source, baseline: int, *,
     return record.source == UNKNOWN and not is_current
 
 
+def restore_counters(data: bytes | None, started: int) -> tuple[Counters, bool]:
+    """Return the counters to go on from, and whether all that was stored could be used.
+
+    Decision: a missing file means that nothing was ever reported, so listeners are reported from 0. A file that is
+    there but broken means that much was reported and we cannot know what: workers older than this process are
+    counted from their first answer on. Billing traffic twice is worse than missing some.
+
+    Args:
+        data: content of the counters file; None when there is none, empty when it cannot be read.
+        started: this process's start in clock ticks since boot.
+    """
+    if data is None:
+        return Counters(), True
+    counters, is_sound = parse_counters(data)
+    return (counters, True) if is_sound else (Counters(counters.listeners, started), False)
+
+
 def parse_counters(data: bytes) -> tuple[Counters, bool]:
     """Return the counters a file holds, and whether all of it was sound; unsound records are left out."""
     try:
