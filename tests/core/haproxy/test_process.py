@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.core.haproxy import process as haproxy_process
-from amphora_agent.core.haproxy.process import WorkerProcess, parse_processes
+from amphora_agent.core.haproxy.process import (
+    Info,
+    Processes,
+    ReloadStage,
+    WorkerProcess,
+    parse_info,
+    parse_processes,
+    reload_stage,
+)
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import paths_of
@@ -104,3 +114,40 @@ def test_last_words_are_those_since_the_last_reading() -> None:
     )
     assert haproxy_process.last_words(log) == "[ALERT] cannot bind"
     assert haproxy_process.last_words("no banner") == "no banner"
+
+
+BEFORE = Processes(master_pid=10, reloads=3, failed=0, workers=(), old_workers=())
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (BEFORE, ReloadStage.UNDER_WAY),
+        (replace(BEFORE, reloads=4), ReloadStage.SUCCEEDED),
+        (replace(BEFORE, reloads=4, failed=1), ReloadStage.FAILED),
+        # It counted failures before this reload: they are over once it succeeds, not while it is under way.
+        (replace(BEFORE, failed=2), ReloadStage.UNDER_WAY),
+        (replace(BEFORE, master_pid=11, reloads=0), ReloadStage.MASTER_REPLACED),
+    ],
+)
+def test_how_far_a_reload_is(now: Processes, expected: ReloadStage) -> None:
+    assert reload_stage(BEFORE, now) is expected
+
+
+def test_only_a_worker_that_no_reload_replaced_is_current() -> None:
+    workers = (WorkerProcess(pid=1, reloads=0, uptime=0), WorkerProcess(pid=2, reloads=1, uptime=9))
+    assert replace(BEFORE, workers=workers).current_pids == {1}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Name: HAProxy\nVersion: 3.0.11-1+deb13u2\nPid: 17\n", Info(17, Version(3, 0, 11))),
+        ("Pid: 17\n", Info(17, None)),
+        ("Name: HAProxy\nVersion: 3.0.11\nPid: \n", None),
+        ("Unknown command\n", None),
+        ("", None),
+    ],
+)
+def test_a_worker_says_its_pid_and_version(text: str, expected: Info | None) -> None:
+    assert parse_info(text) == expected

@@ -19,7 +19,9 @@ from amphora_agent.core.heartbeat.counters import (
     advance,
     parse_counters,
     render_counters,
+    restore_counters,
 )
+from amphora_agent.core.process_id import ProcessId
 
 OLD, NEW = Source(9, 500), Source(10, 1000)
 
@@ -238,3 +240,20 @@ def test_a_farewell_is_counted_once_and_never_below_what_was_heard_later() -> No
     assert delta == Totals(connections=1)
     lived_on = Record(Totals(connections=3), new, {old: Totals(connections=20)})
     assert advance(lived_on, (Sample(new, Totals(connections=3)), farewell))[0] == Totals()
+
+
+def test_a_missing_file_says_that_nothing_was_reported_and_a_broken_one_that_something_was() -> None:
+    assert restore_counters(None, 700) == (Counters(), True)
+    assert restore_counters(b"", 700) == (Counters(baseline=700), False)
+    whole = Counters({"l": Record(many(10), NEW)})
+    assert restore_counters(render_counters(whole), 700) == (whole, True)
+    half = json.dumps({**json.loads(render_counters(whole)), "other": 5}).encode()
+    assert restore_counters(half, 700) == (Counters(whole.listeners, 700), False)
+
+
+def test_only_a_worker_is_a_process() -> None:
+    assert Source.of_process(ProcessId(9, 500)) == OLD
+    assert OLD.process == ProcessId(9, 500)
+    assert Source.of_process(None) == UNKNOWN
+    assert UNKNOWN.process is None
+    assert Source(12345).process is None
