@@ -17,10 +17,10 @@ _AFTER_COMM_START = 19
 
 
 def running_pid(pid_file: Path, executable_name: str, config: Path) -> int | None:
-    """Return the process named in the first line of `pid_file` while it is the named program with this configuration.
+    """Return the pid in `pid_file` while the named program runs under it with this configuration.
 
-    A missing, empty or garbled file, a zombie, and a pid that another process has meanwhile, be it the same program
-    with another configuration: all are None.
+    Return None for a missing or garbled file, a zombie, or a pid now held by another process, the same program with
+    another configuration included.
 
     Args:
         pid_file: written by the program itself.

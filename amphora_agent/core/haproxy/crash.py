@@ -1,4 +1,4 @@
-"""Whether HAProxy crashed of a change at run time. Judges times; asks nobody."""
+"""Whether HAProxy crashed of a change at run time. Compares times; asks nothing."""
 
 from __future__ import annotations
 

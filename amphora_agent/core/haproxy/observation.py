@@ -1,4 +1,4 @@
-"""What one look at a HAProxy found, and what a heartbeat makes of it. Asks nobody.
+"""What one look at a HAProxy found, and what a heartbeat makes of it. Sends nothing.
 
 Decision: the listeners of a message are those of the applied configuration, whatever HAProxy answers, since the
 controller counts them. While HAProxy's process lives and its socket does not answer (a reload, an overload, a stopped

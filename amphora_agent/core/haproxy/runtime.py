@@ -83,7 +83,7 @@ def payload_of(data: bytes) -> str:
 
 
 def file_of(step: RuntimeStep) -> str | None:
-    """Return the file whose content a step sends, None when it sends none."""
+    """Return the file whose content a step sends, None for the other steps."""
     match step:
         case ReplaceFile(file=file) | AddCertificate(file=file):
             return file

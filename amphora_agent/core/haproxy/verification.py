@@ -1,6 +1,6 @@
-"""What HAProxy must say after a runtime plan: questions, and what is wrong with an answer. Asks nobody.
+"""What HAProxy must say after a runtime plan: questions, and what is wrong with an answer. Sends nothing.
 
-HAProxy is the truth: that each command was accepted does not mean that the whole came out as the file wants it.
+An accepted command proves nothing: the state is read back and compared with what the file wants.
 """
 
 from __future__ import annotations

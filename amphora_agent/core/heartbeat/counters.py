@@ -125,7 +125,7 @@ def advance(record: Record | None, samples: tuple[Sample, ...], baseline: int = 
 
     Args:
         record: None at the first sight of the listener.
-        samples: of all sources that are there, the current one first; empty (nobody answered) changes nothing.
+        samples: of all sources that are there, the current one first; empty (no answer) changes nothing.
         baseline: see Counters.
     """
     if not samples:

@@ -24,7 +24,7 @@ def query(path: Path, command: str, timeout: float, payload: str = "") -> bytes:
     Raises:
         MalformedData: the command holds a control character or `;`, or the payload an empty line, so it would be
             more than one; nothing is sent.
-        HostFailure: nobody listens, or the answer did not end in time.
+        HostFailure: no process listens, or the answer did not end in time.
 
     Source: HAProxy management guide 9.3: commands end at a line feed or `;`; without the interactive mode the
     connection is closed after the answer.

@@ -127,7 +127,7 @@ def _reload(change: Change, instance: Instance, stored: Stored, worker: ProcessI
     """Reload; return the new worker.
 
     Args:
-        change: who changes it.
+        change: the change it is a part of.
         instance: runs, whether it answers or not.
         stored: what it is to run.
         worker: the one to be replaced, None when it did not answer.

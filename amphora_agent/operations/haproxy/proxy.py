@@ -32,7 +32,7 @@ class RunningProxy:
             deadline: of all that the command is a part of.
 
         Raises:
-            HostFailure: it was not carried out, or nobody knows.
+            HostFailure: it was not carried out, or that is not known.
         """
         answer = self.ask(command.text, deadline, command.payload)
         if not command.accepts(answer):

@@ -40,7 +40,7 @@ IDLE_INTERVAL = 300.0
 
 
 def read(path: Path) -> Removing:
-    """Return the servers that wait for deletion; empty when none is known to."""
+    """Return the servers that wait for deletion; empty without a record that can be read."""
     return removing.decode(files.read_optional(path)) or {}
 
 

@@ -38,7 +38,7 @@ def permissions(
     The record is gone at the next start of the agent: `clear_reload_only`.
 
     Args:
-        change: whose settings.
+        change: for the settings.
         own: files of the load balancer.
         applied: what was last given to HAProxy, None when it is not known.
         worker: the current one, None when none answers.
