@@ -26,6 +26,11 @@ class InvalidRequest(AgentError):
 
 
 @final
+class MalformedData(AgentError):
+    """Data that is no request cannot be used: a file, an answer, a name (500; 400 where a request's body held it)."""
+
+
+@final
 class NotFound(AgentError):
     """The named thing does not exist here (404)."""
 
@@ -42,7 +47,7 @@ class HostFailure(AgentError):
 
 @contextlib.contextmanager
 def reported_as(message: str) -> Iterator[None]:
-    """Have failures of the machine carry the wire contract's message, and their own words in the detail."""
+    """Re-raise a HostFailure under the contract's message, its own text in the detail."""
     try:
         yield
     except HostFailure as error:

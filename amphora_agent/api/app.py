@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from amphora_agent.api.http.framing import MAX_BODY
 from amphora_agent.api.v1 import certificates, configuration, info, interfaces, loadbalancers, lvs_listeners, plug, vrrp
 from amphora_agent.api.v1.schema import MalformedBody
-from amphora_agent.errors import AgentError, Conflict, HostFailure, InvalidRequest, NotFound
+from amphora_agent.errors import AgentError, Conflict, HostFailure, InvalidRequest, MalformedData, NotFound
 from amphora_agent.operations.amphora import Amphora
 
 LOG = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ STATUS: dict[type[AgentError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     HostFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
+    MalformedData: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 # The controller takes any other status for success, so every failure is mapped into this set.
 ERROR_STATUSES = frozenset({400, 404, 405, 409, 500, 503})

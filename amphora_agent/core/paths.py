@@ -251,7 +251,6 @@ class Paths:
     certs: Path
     interfaces: Path
     agent_cert: Path
-    agent_ca: Path
     netns: Path
 
     @property
@@ -324,6 +323,5 @@ def paths_of(settings: Settings) -> Paths:
         certs=Path(settings.base_cert_dir),
         interfaces=Path(settings.agent_server_network_dir),
         agent_cert=Path(settings.agent_server_cert),
-        agent_ca=Path(settings.agent_server_ca),
         netns=NETNS_DIR / settings.netns,
     )

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
-    """One process. `started` is in clock ticks since boot; 0, 0 is an unknown one.
+class ProcessId:
+    """One process: its pid, and when it started in clock ticks since boot.
 
     Source: proc_pid_stat(5), field 22.
     """
 
     pid: int
     started: int
-
-
-UNKNOWN = Worker(0, 0)

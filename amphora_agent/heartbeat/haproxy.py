@@ -1,59 +1,44 @@
-"""Ask every HAProxy on this amphora what it serves. Changes nothing there; one in trouble never silences the others."""
+"""What every HAProxy on this amphora contributes to a message. Remembers; one in trouble never silences the others."""
 
 from __future__ import annotations
 
-import json
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amphora_agent.core.haproxy.config import frontends, parse
-from amphora_agent.core.haproxy.process import parse_processes
-from amphora_agent.core.haproxy.stats import (
+from amphora_agent.core.haproxy.config import parse
+from amphora_agent.core.haproxy.observation import (
     GRACE,
-    INTERNAL,
     Absent,
-    Answer,
     Answered,
     Memory,
     Observation,
     Silent,
-    Table,
-    parse_stat,
+    is_of_another,
+    listener_ids,
     report,
 )
 from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId, is_id
-from amphora_agent.core.paths import Paths
-from amphora_agent.core.process_id import UNKNOWN, Worker
+from amphora_agent.core.paths import LoadBalancerPaths, Paths
+from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records import applied_config, removing
+from amphora_agent.core.records.removing import Removing
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
-from amphora_agent.host.files import read_optional
-from amphora_agent.host.haproxy.socket import query
-from amphora_agent.host.procfs import is_program, process_start_time, read_pid
+from amphora_agent.host.files import Identity, identity, read_optional
+from amphora_agent.host.haproxy.observe import master_pid, observe
 
-LOG = logging.getLogger(__name__)
-
-EVERYTHING = "show stat -1 -1 -1"
-FRONTENDS = "show stat -1 1 -1"
 QUERY_TIMEOUT = 3.0
 SHORTEST_TIMEOUT = 0.2
-MASTER_TIMEOUT = 0.5
-PAUSE = 0.05
-QUICK_FAILURES = 1.0
-
-Identity = tuple[int, int, int]
-Hidden = dict[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """Listeners of one configuration file, and the worker it was given to if the file says so."""
+class RunningConfig:
+    """Listeners of a configuration file, and the worker it was given to if the file says so."""
 
     listeners: tuple[str, ...]
-    worker: Worker | None = None
+    worker: ProcessId | None = None
 
 
 class HaproxyCollector:
@@ -71,8 +56,8 @@ class HaproxyCollector:
         self._program = program
         self._notices = notices
         self._memories: dict[LoadBalancerId, Memory] = {}
-        self._pids: dict[LoadBalancerId, int] = {}
-        self._files: dict[Path, tuple[Identity, Applied | None]] = {}
+        self._pids: dict[LoadBalancerId, int | None] = {}
+        self._files: dict[Path, tuple[Identity, RunningConfig | None]] = {}
 
     def collect(self, seconds: float) -> tuple[list[Part], frozenset[str] | None]:
         """Return each load balancer's part, and every configured listener (None when that is uncertain).
@@ -98,15 +83,18 @@ class HaproxyCollector:
                 self._notices.report(subject, f"cannot collect: {error}", getattr(error, "detail", ""))
         return parts, frozenset(known) if is_certain else None
 
-    def _collect_one(self, lb_id: LoadBalancerId, timeout: float) -> tuple[Applied, Part]:
-        observation = self._observe(lb_id, timeout)
-        configuration = self._believe(lb_id, observation)
+    def _collect_one(self, lb_id: LoadBalancerId, timeout: float) -> tuple[RunningConfig, Part]:
+        paths = self._paths.loadbalancer(lb_id)
+        pid = self._pids[lb_id] = master_pid(paths, self._program, self._pids.get(lb_id))
+        observation = observe(paths, pid, timeout)
+        configuration = self._running_config(paths, observation)
         memory = self._memories.get(lb_id, Memory())
-        part, self._memories[lb_id] = report(observation, configuration.listeners, self._hidden(lb_id), memory)
-        self._tell(lb_id, observation, self._memories[lb_id].missed)
+        hidden = _removing(paths)
+        part, self._memories[lb_id] = report(observation, configuration.listeners, hidden, memory)
+        self._log_observation(lb_id, observation, self._memories[lb_id].missed)
         return configuration, part
 
-    def _tell(self, lb_id: LoadBalancerId, observation: Observation, missed: int) -> None:
+    def _log_observation(self, lb_id: LoadBalancerId, observation: Observation, missed: int) -> None:
         subject = f"haproxy lb={lb_id}"
         match observation:
             case Answered():
@@ -135,159 +123,39 @@ class HaproxyCollector:
             self._notices.forget(f"lb={lb_id}")
             self._notices.forget(f"haproxy lb={lb_id}")
 
-    def _believe(self, lb_id: LoadBalancerId, observation: Observation) -> Applied:
-        """Return the configuration the current worker has.
-
-        A worker other than the one on record has read the stored file: a supervisor restarted it, or a reload has
-        just succeeded and is about to be recorded. The same goes when there is no record, or none that can be read.
-        """
-        applied = self._read(self._paths.loadbalancer(lb_id).applied, _parse_record)
-        match observation:
-            case Answered(worker=worker) if applied is not None and worker != UNKNOWN:
-                is_current = applied.worker in (worker, None)
-            case _:
-                is_current = applied is not None
-        if applied is not None and is_current:
+    def _running_config(self, paths: LoadBalancerPaths, observation: Observation) -> RunningConfig:
+        """Return what the current worker runs: the record, or the stored file where the record is not of it."""
+        applied = self._read(paths.applied, _parse_record)
+        if applied is not None and applied.worker is not None and not is_of_another(applied.worker, observation):
             return applied
-        return self._read(self._paths.loadbalancer(lb_id).config, _parse_stored) or Applied(())
+        return self._read(paths.config, _parse_stored) or RunningConfig(())
 
-    def _read(self, path: Path, parse_file: Callable[[bytes], Applied | None]) -> Applied | None:
+    def _read(self, path: Path, parse_file: Callable[[bytes], RunningConfig | None]) -> RunningConfig | None:
         """Return a file's meaning, parsed once per change; None when there is no file or no meaning."""
         try:
-            stat = path.stat()
-            identity = stat.st_ino, stat.st_mtime_ns, stat.st_size
+            now = identity(path)
+            if now is None:
+                return None
             known = self._files.get(path)
-            if known is None or known[0] != identity:
-                known = self._files[path] = identity, parse_file(read_optional(path) or b"")
-        except FileNotFoundError:
-            return None
-        except (OSError, HostFailure) as error:
+            if known is None or known[0] != now:
+                known = self._files[path] = now, parse_file(read_optional(path) or b"")
+        except HostFailure as error:
             self._notices.report(str(path), "cannot be read", str(error))
             return None
         return known[1]
 
-    def _hidden(self, lb_id: LoadBalancerId) -> Hidden:
-        try:
-            document: object = json.loads(read_optional(self._paths.loadbalancer(lb_id).removing) or b"{}")
-        except (HostFailure, ValueError, RecursionError):
-            return {}
-        if not isinstance(document, dict):
-            return {}
-        return {
-            str(pool): frozenset(str(member) for member in members)
-            for pool, members in document.items()
-            if isinstance(members, dict)
-        }
 
-    def _observe(self, lb_id: LoadBalancerId, timeout: float) -> Observation:
-        if not self._is_running(lb_id):
-            return Absent()
-        began = time.monotonic()
-        deadline = began + timeout
-        while True:
-            try:
-                return self._ask_all(lb_id, deadline)
-            except HostFailure as error:
-                if time.monotonic() > min(deadline - PAUSE, began + QUICK_FAILURES):
-                    return Silent(f"{error}: {error.detail}")
-            time.sleep(PAUSE)
-
-    def _ask_all(self, lb_id: LoadBalancerId, deadline: float) -> Answered:
-        pids = self._workers(lb_id, deadline)
-        if pids:
-            return self._ask_workers(lb_id, pids, deadline)
-        return Answered(UNKNOWN, _ask(self._paths.loadbalancer(lb_id).stats_socket, EVERYTHING, deadline))
-
-    def _is_running(self, lb_id: LoadBalancerId) -> bool:
-        """Tell whether the master lives; at a reload its pid file is empty for a moment."""
-        pid = read_pid(self._paths.loadbalancer(lb_id).pid) or self._pids.get(lb_id)
-        if pid is None or not is_program(pid, self._program):
-            self._pids.pop(lb_id, None)
-            return False
-        self._pids[lb_id] = pid
-        return True
-
-    def _workers(self, lb_id: LoadBalancerId, deadline: float) -> tuple[int, ...]:
-        """Return the workers the master names, the current one first; none when there is no master CLI.
-
-        The master executes itself anew at a reload and does not answer for a while then; the stats socket does.
-        """
-        socket_path = self._paths.loadbalancer(lb_id).master_socket
-        now = time.monotonic()
-        deadline = now + min((deadline - now) / 2, MASTER_TIMEOUT)
-        while socket_path.exists() and time.monotonic() < deadline:
-            try:
-                answer = query(socket_path, "show proc", _left(deadline))
-            except HostFailure:
-                time.sleep(PAUSE)
-                continue
-            processes = parse_processes(answer.decode("utf-8", "replace"))
-            if processes is not None and processes.workers:
-                return tuple(process.pid for process in (*processes.workers, *processes.old_workers))
-            time.sleep(PAUSE)
-        return ()
-
-    def _ask_workers(self, lb_id: LoadBalancerId, pids: tuple[int, ...], deadline: float) -> Answered:
-        """Ask the current worker for everything and the old ones for what they still serve.
-
-        An old worker that does not answer is named without a table, so that what it had counted is remembered.
-        """
-        master = self._paths.loadbalancer(lb_id).master_socket
-        current, *others = [Worker(pid, process_start_time(pid) or 0) for pid in pids]
-        table = _ask(master, f"@!{current.pid} {EVERYTHING}", deadline)
-        old: list[Answer] = []
-        for worker in others:
-            try:
-                old.append(Answer(worker, _ask(master, f"@!{worker.pid} {FRONTENDS}", deadline)))
-            except HostFailure:
-                old.append(Answer(worker, None))
-        farewell = self._farewell(lb_id)
-        if farewell is not None and farewell.worker not in {current, *others}:
-            old.append(farewell)
-        return Answered(current, table, tuple(old))
-
-    def _farewell(self, lb_id: LoadBalancerId) -> Answer | None:
-        """Return what the agent heard from the worker it then had replaced, None when there is nothing usable."""
-        try:
-            document = json.loads(read_optional(self._paths.loadbalancer(lb_id).replaced_worker) or b"{}")
-            worker = Worker(int(document["pid"]), int(document["started"]))
-            table = parse_stat(str(document["stat"]).encode())
-        except (HostFailure, ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return Answer(worker, table, is_farewell=True) if table is not None else None
-
-
-def _parse_record(data: bytes) -> Applied | None:
-    """Return what a record of the applied configuration says of these two things, whatever else it may hold."""
+def _removing(paths: LoadBalancerPaths) -> Removing:
     try:
-        document = json.loads(data)
-        config, worker = document["config"], document.get("worker", {})
-        pid, started = worker.get("pid"), worker.get("started")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    if not isinstance(config, str):
-        return None
-    is_named = isinstance(pid, int) and isinstance(started, int)
-    return Applied(_listeners(config), Worker(pid, started) if is_named else None)
+        return removing.decode(read_optional(paths.removing)) or {}
+    except HostFailure:
+        return {}
 
 
-def _parse_stored(data: bytes) -> Applied:
-    return Applied(_listeners(data.decode("utf-8", "replace")))
+def _parse_record(data: bytes) -> RunningConfig | None:
+    applied = applied_config.decode(data)
+    return None if applied is None else RunningConfig(listener_ids(parse(applied.config)), applied.worker)
 
 
-def _listeners(text: str) -> tuple[str, ...]:
-    return tuple(frontend.id for frontend in frontends(parse(text)) if INTERNAL not in frontend.id)
-
-
-def _ask(path: Path, command: str, deadline: float) -> Table:
-    table = parse_stat(query(path, command, _left(deadline)))
-    if table is None:
-        raise HostFailure(f"cannot use the answer of {path}", "it is cut off or no table")
-    return table
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise HostFailure("cannot ask HAProxy", "no time is left")
-    return left
+def _parse_stored(data: bytes) -> RunningConfig:
+    return RunningConfig(listener_ids(parse(data.decode("utf-8", "replace"))))

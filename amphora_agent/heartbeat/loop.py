@@ -31,6 +31,7 @@ from amphora_agent.core.heartbeat.document import (
     parse_destinations,
 )
 from amphora_agent.core.paths import Paths, paths_of
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.settings import Settings
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.haproxy import HaproxyCollector
@@ -174,9 +175,7 @@ class Heartbeat:
         """Return listeners without a configuration that a living worker counted: one that returns is not new to it."""
         gone = ((name, record) for name, record in self._counters.listeners.items() if name not in known)
         return frozenset(
-            name
-            for name, record in gone
-            if any(process_start_time(worker.pid) == worker.started for worker in (record.worker, *record.old))
+            name for name, record in gone if any(_is_alive(source.process) for source in (record.source, *record.old))
         )
 
     def _tell_size(self, datagram: Datagram) -> None:
@@ -241,6 +240,10 @@ class Heartbeat:
             self._notices.report(subject, "does not get its messages; their numbers go to the next one")
         else:
             self._notices.clear(subject, "is sent to again")
+
+
+def _is_alive(process: ProcessId | None) -> bool:
+    return process is not None and process_start_time(process.pid) == process.started
 
 
 def run(heartbeat: Heartbeat, settings_file: SettingsFile, wait: Callable[[float], bool], phase: float) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 
 from amphora_agent.core.heartbeat.document import Listener, Part
 from amphora_agent.core.ids import ListenerId, is_id
@@ -14,16 +12,13 @@ from amphora_agent.core.keepalived.lvs_status import OPEN, is_settling, report
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
-from amphora_agent.host.files import read_optional
-from amphora_agent.host.procfs import process_start_time, running_pid
+from amphora_agent.host.files import Identity, identity, read_optional
+from amphora_agent.host.procfs import TICKS_PER_SECOND, process_start_time, running_pid
 from amphora_agent.host.uptime import boot_seconds
 
 LOG = logging.getLogger(__name__)
 
 PROGRAM = "keepalived"
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-
-Identity = tuple[int, int, int]
 
 
 class LvsCollector:
@@ -33,7 +28,7 @@ class LvsCollector:
         """Take where things are and where troubles go."""
         self._paths = paths
         self._notices = notices
-        self._configs: dict[ListenerId, tuple[Identity, LvsConfig]] = {}
+        self._configs: dict[ListenerId, tuple[Identity | None, LvsConfig]] = {}
 
     def collect(self) -> tuple[list[Part], frozenset[str] | None]:
         """Return the part of each listener whose keepalived runs, and every stored listener (None if uncertain)."""
@@ -59,7 +54,7 @@ class LvsCollector:
             changed = read_optional(self._paths.lvs(listener_id).changed)
             has_checker = self._paths.lvs(listener_id).check_pid.exists()
             now = boot_seconds()
-            started = (process_start_time(pid) or 0) / _TICKS_PER_SECOND
+            started = (process_start_time(pid) or 0) / TICKS_PER_SECOND
             settling = not has_checker or is_settling(changed, started, now, config.check_interval)
             part = report(listener_id, config, table, is_settling=settling)
         except Exception as error:  # noqa: BLE001  # one odd listener must not silence the others
@@ -97,14 +92,9 @@ class LvsCollector:
 
     def _config(self, listener_id: ListenerId) -> LvsConfig:
         path = self._paths.lvs(listener_id).config
-        identity = _identify(path)
+        now = identity(path)
         known = self._configs.get(listener_id)
-        if known is None or known[0] != identity:
-            known = identity, parse((read_optional(path) or b"").decode("utf-8", "replace"))
+        if known is None or known[0] != now:
+            known = now, parse((read_optional(path) or b"").decode("utf-8", "replace"))
             self._configs[listener_id] = known
         return known[1]
-
-
-def _identify(path: Path) -> Identity:
-    stat = path.stat()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from amphora_agent.core.backoff import Backoff
+from amphora_agent.host.deadline import Deadline
+
 LOG = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0
@@ -39,24 +42,19 @@ class Companion:
         self._name = name
         self._main = main
         self._pid: int | None = None
-        self._started = 0.0
-        self._pause = 0.0
+        self._backoff = Backoff(first=FIRST_PAUSE, longest=LONGEST_PAUSE, settled_after=SETTLED_AFTER)
 
     def keep_running(self) -> None:
         """Start the process unless it runs; after a crash only once a pause, doubling each time, is over."""
-        now = time.monotonic()
         if self._pid is not None:
             if _is_child_alive(self._pid):
                 return
             LOG.warning("companion ended name=%s pid=%d", self._name, self._pid)
-            lived = now - self._started
-            self._pause = (
-                FIRST_PAUSE if lived > SETTLED_AFTER else min(max(FIRST_PAUSE, self._pause * 2), LONGEST_PAUSE)
-            )
             self._pid = None
-        if now - self._started < self._pause:
+        now = time.monotonic()
+        if not self._backoff.is_over(now):
             return
-        self._started = now
+        self._backoff = self._backoff.after_start(now)
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
@@ -69,12 +67,10 @@ class Companion:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + STOP_TIMEOUT
-            while _is_child_alive(pid):
-                if time.monotonic() > deadline:
-                    os.kill(pid, signal.SIGKILL)
-                    break
-                time.sleep(0.01)
+            for _ in Deadline.after(STOP_TIMEOUT).attempts(0.01):
+                if not _is_child_alive(pid):
+                    return
+            os.kill(pid, signal.SIGKILL)
 
     def _be_child(self, parent: int) -> NoReturn:
         """Become the companion; never returns into the parent's stack."""

@@ -13,6 +13,10 @@ from pathlib import Path
 from amphora_agent.errors import HostFailure
 
 TEMPORARY_SUFFIX = ".agent-tmp"
+
+# Inode, time of the last write in nanoseconds, size in bytes.
+Identity = tuple[int, int, int]
+
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -31,7 +35,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def write_volatile(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Do the same without waiting for the disk: for what describes running processes, which a power cut ends as well.
+    """Replace `path` whole, without fsync: for what describes running processes, which a power cut ends as well.
 
     A reader, or a crash of ours, meets the old content or the new. After a power cut the file may be anything.
 
@@ -57,6 +61,19 @@ def _replace(path: Path, data: bytes, mode: int, *, is_durable: bool) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise HostFailure(f"cannot write {path}", error.strerror or str(error)) from error
+
+
+def write_if_changed(path: Path, data: bytes, mode: int = 0o600) -> bool:
+    """Replace `path` as `write_atomic` does, unless it has this content and mode already; tell whether it was written.
+
+    Raises:
+        HostFailure: the old content is still in place.
+    """
+    # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
+    if path.is_file() and path.stat().st_mode & 0o777 == mode and read_optional(path) == data:
+        return False
+    write_atomic(path, data, mode)
+    return True
 
 
 def rename_durable(source: Path, target: Path) -> None:
@@ -108,6 +125,21 @@ def read_optional(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise HostFailure(f"cannot read {path}", error.strerror or str(error)) from error
+
+
+def identity(path: Path) -> Identity | None:
+    """Return what differs once a file was replaced or written to, None when there is no file.
+
+    Raises:
+        HostFailure: it cannot be looked at.
+    """
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise HostFailure(f"cannot read {path}", error.strerror or str(error)) from error
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def remove(path: Path) -> None:

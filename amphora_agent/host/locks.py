@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from amphora_agent.errors import HostFailure
+from amphora_agent.host.deadline import Deadline
 
 _POLL = 0.02
 
@@ -30,11 +30,8 @@ def exclusive(directory: Path, *, timeout: float) -> Iterator[None]:
     except OSError as error:
         raise HostFailure(f"cannot lock {directory}", error.strerror or str(error)) from error
     try:
-        deadline = time.monotonic() + timeout
-        while not _try_lock(handle):
-            if time.monotonic() > deadline:
-                raise HostFailure(f"cannot lock {directory}", f"another process held it for {timeout:g} s")
-            time.sleep(_POLL)
+        if not any(_try_lock(handle) for _ in Deadline.after(timeout).attempts(_POLL)):
+            raise HostFailure(f"cannot lock {directory}", f"another process held it for {timeout:g} s")
         yield
     finally:
         os.close(handle)

@@ -11,6 +11,8 @@ COMM_LENGTH = 15
 PID_LENGTH = 10
 EXEC_ATTEMPTS = 20
 EXEC_PAUSE = 0.001
+# Unit of a process's start.
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 _AFTER_COMM_STATE = 0
 _DEAD = (b"Z", b"X")
@@ -18,10 +20,10 @@ _AFTER_COMM_START = 19
 
 
 def running_pid(pid_file: Path, executable_name: str, config: Path) -> int | None:
-    """Return the process named in the first line of `pid_file` while it is the named program with this configuration.
+    """Return the pid in `pid_file` while the named program runs under it with this configuration.
 
-    A missing, empty or garbled file, a zombie, and a pid that another process has meanwhile, be it the same program
-    with another configuration: all are None.
+    Return None for a missing or garbled file, a zombie, or a pid now held by another process, the same program with
+    another configuration included.
 
     Args:
         pid_file: written by the program itself.

@@ -8,13 +8,13 @@ other listeners share with it again, and HAProxy could not start in between, nor
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import ssl
 from collections.abc import Collection
 from pathlib import Path
 
-from amphora_agent.core.ids import LoadBalancerId, PemName, is_pem_name
+from amphora_agent.core.ids import LoadBalancerId, PemName
+from amphora_agent.core.records import condemned as condemned_record
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import files, tls
 from amphora_agent.operations.amphora import Amphora, Change
@@ -88,20 +88,15 @@ def remove_condemned(change: Change, lb_id: LoadBalancerId, needed: Collection[s
     _write_condemned(change, lb_id, left)
 
 
-def _condemned(amphora: Amphora, lb_id: LoadBalancerId) -> set[PemName]:
-    try:
-        document: object = json.loads(files.read_optional(amphora.paths.loadbalancer(lb_id).condemned) or b"[]")
-    except ValueError:
-        return set()
-    names = document if isinstance(document, list) else []
-    return {PemName(name) for name in names if isinstance(name, str) and is_pem_name(name)}
+def _condemned(amphora: Amphora, lb_id: LoadBalancerId) -> frozenset[PemName]:
+    return condemned_record.decode(files.read_optional(amphora.paths.loadbalancer(lb_id).condemned)) or frozenset()
 
 
 def _write_condemned(change: Change, lb_id: LoadBalancerId, names: Collection[PemName]) -> None:
     path = change.paths.loadbalancer(lb_id).condemned
     if names:
         files.make_directory(path.parent, DIRECTORY_MODE)
-        files.write_atomic(path, json.dumps(sorted(names)).encode())
+        files.write_atomic(path, condemned_record.encode(names))
     else:
         files.remove(path)
 

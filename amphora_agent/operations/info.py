@@ -15,7 +15,7 @@ from amphora_agent.host.network import netlink
 from amphora_agent.operations import inventory
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.change_record import Outcome
-from amphora_agent.operations.haproxy import loadbalancers
+from amphora_agent.operations.haproxy import instance
 from amphora_agent.operations.keepalived import lvs_listeners
 from amphora_agent.operations.watchers import WatcherState
 
@@ -84,7 +84,7 @@ def versions(amphora: Amphora) -> Versions:
 def details(amphora: Amphora) -> Details:
     """Return everything the contract wants in `details`."""
     meminfo = machine.memory()
-    lb_ids = loadbalancers.loadbalancer_ids(amphora)
+    lb_ids = inventory.loadbalancer_ids(amphora.paths)
     return Details(
         versions=versions(amphora),
         networks=_networks(amphora),
@@ -118,7 +118,7 @@ def details(amphora: Amphora) -> Details:
 def _is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     """Tell whether HAProxy runs; a supervisor that does not say is no reason to say nothing at all."""
     try:
-        return loadbalancers.is_running(amphora, lb_id)
+        return instance.is_running(amphora, lb_id)
     except HostFailure as error:
         LOG.warning("cannot tell whether haproxy runs lb=%s: %s: %s", lb_id, error, error.detail)
         return False
@@ -127,7 +127,7 @@ def _is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
 def listeners(amphora: Amphora) -> tuple[Listener, ...]:
     """Return every listener of every load balancer that can be read."""
     found: list[Listener] = []
-    for lb_id in loadbalancers.loadbalancer_ids(amphora):
+    for lb_id in inventory.loadbalancer_ids(amphora.paths):
         found.extend(_haproxy_listeners(amphora, lb_id))
     for listener_id in inventory.lvs_listener_ids(amphora.paths):
         with contextlib.suppress(NotFound):  # deleted meanwhile

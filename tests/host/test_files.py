@@ -119,3 +119,21 @@ def test_removing_is_idempotent_and_keeps_what_a_link_names(tmp_path: Path) -> N
     link.symlink_to(outside)
     files.remove(link)
     assert (outside / "file").exists()
+
+
+def test_a_file_is_written_again_only_for_another_content_or_mode(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert files.write_if_changed(path, b"a", 0o640)
+    before = files.identity(path)
+    assert not files.write_if_changed(path, b"a", 0o640)
+    assert files.identity(path) == before
+    assert files.write_if_changed(path, b"b", 0o640)
+    assert files.identity(path) != before
+    assert files.write_if_changed(path, b"b", 0o600)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"b", 0o600)
+
+
+def test_what_is_not_there_has_no_identity(tmp_path: Path) -> None:
+    assert files.identity(tmp_path / "missing") is None
+    (tmp_path / "file").touch()
+    assert files.identity(tmp_path / "file" / "below") is None

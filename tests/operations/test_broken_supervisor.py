@@ -16,7 +16,7 @@ from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.operations import info
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.haproxy import loadbalancers
+from amphora_agent.operations.haproxy import follow, store
 from testbed.amphora import AMPHORA_ID, LB_ID
 
 pytestmark = pytest.mark.skipif(not Path("/usr/sbin/haproxy").exists(), reason="needs HAProxy")
@@ -76,11 +76,11 @@ def test_details_come_all_the_same(amphora: Amphora) -> None:
     ("call", "message"),
     [
         (
-            lambda amphora: loadbalancers.upload(amphora, AmphoraId(AMPHORA_ID), LB, CONFIG),
+            lambda amphora: store.upload(amphora, AmphoraId(AMPHORA_ID), LB, CONFIG),
             "Error enabling octavia-keepalived service",
         ),
-        (lambda amphora: loadbalancers.perform(amphora, LB, Action.STOP), "Error stoping haproxy"),
-        (lambda amphora: loadbalancers.delete(amphora, LB), "Error stopping haproxy"),
+        (lambda amphora: follow.perform(amphora, LB, Action.STOP), "Error stoping haproxy"),
+        (lambda amphora: store.delete(amphora, LB), "Error stopping haproxy"),
     ],
 )
 def test_the_contracts_words_and_the_reason(amphora: Amphora, call: Callable[[Amphora], object], message: str) -> None:

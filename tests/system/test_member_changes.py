@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import signal
 import threading
@@ -12,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from amphora_agent.operations.haproxy import removals
 from testbed.amphora import LB_ID
 from testbed.namespaces import Namespace
 from testbed.scenario import MEMBER_PORT, VIP, Scenario
@@ -133,8 +133,7 @@ def test_long_lived_connections_survive_two_hundred_member_changes(plugged: Scen
         assert workers(plugged) == before, "no worker was replaced"
         for connection in connections:
             assert connection.ask() in ("web1", "web2")
-        removing = plugged.amphora.base / "agent" / LB_ID / "removing.json"
-        waiting = json.loads(removing.read_text()) if removing.exists() else {}
+        waiting = removals.read(plugged.amphora.base / "agent" / LB_ID / "removing.json")
         servers = sum(len(names) for names in waiting.values())
         assert rss(next(iter(before))) <= memory * 1.05 + servers * SERVER_KB
     assert failures == []

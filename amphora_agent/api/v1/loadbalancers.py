@@ -13,7 +13,8 @@ from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.haproxy import loadbalancers
+from amphora_agent.operations.haproxy import follow, store
+from amphora_agent.operations.haproxy.instance import exists, stored_config
 from amphora_agent.operations.keepalived import lvs_listeners
 
 # Bytes; 30,000 members fit. HAProxy itself would take minutes and gigabytes for more.
@@ -29,13 +30,13 @@ def put_haproxy(amphora: Amphora, amphora_name: str, lb_id: str) -> ResponseRetu
     if len(body) > MAX_CONFIG:
         raise InvalidRequest("Invalid request", f"the configuration is larger than {MAX_CONFIG} bytes")
     with amphora.changing() as change:
-        loadbalancers.upload(change, sender, target, body)
+        store.upload(change, sender, target, body)
     return {"message": "OK"}, HTTPStatus.ACCEPTED, {"ETag": md5(body)}
 
 
 def get_haproxy(amphora: Amphora, lb_id: str) -> ResponseReturnValue:
     """GET loadbalancer/<lb>/haproxy."""
-    config = loadbalancers.stored_config(amphora, LoadBalancerId(lb_id))
+    config = stored_config(amphora, LoadBalancerId(lb_id))
     return Response(config, headers={"ETag": md5(config)}, content_type="text/plain; charset=UTF-8")
 
 
@@ -52,10 +53,10 @@ def put_action(amphora: Amphora, object_id: str, action: str) -> ResponseReturnV
 
 def _perform(change: Change, lb_id: LoadBalancerId, wanted: Action) -> str:
     """Act on the load balancer, or on the LVS listener of that id, and return the contract's words for it."""
-    if not loadbalancers.exists(change, lb_id) and lvs_listeners.exists(change, ListenerId(lb_id)):
+    if not exists(change, lb_id) and lvs_listeners.exists(change, ListenerId(lb_id)):
         lvs_listeners.perform(change, ListenerId(lb_id), wanted)
         return f"keepalivedlvs listener {lb_id} {_LVS_DONE[wanted]}"
-    performed = loadbalancers.perform(change, lb_id, wanted)
+    performed = follow.perform(change, lb_id, wanted)
     if performed.started or wanted is Action.START:
         return f"Configuration file is valid\nhaproxy daemon for {lb_id} started"
     return f"Listener {lb_id} {_DONE[wanted]}"
@@ -66,9 +67,9 @@ def delete_listener(amphora: Amphora, object_id: str) -> ResponseReturnValue:
     if not is_id(object_id):
         return {"message": "OK"}
     with amphora.changing() as change:
-        if not loadbalancers.exists(change, LoadBalancerId(object_id)):
+        if not exists(change, LoadBalancerId(object_id)):
             lvs_listeners.delete(change, ListenerId(object_id))
-        loadbalancers.delete(change, LoadBalancerId(object_id))
+        store.delete(change, LoadBalancerId(object_id))
     return {"message": "OK"}
 
 

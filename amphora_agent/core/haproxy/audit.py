@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from amphora_agent.core.haproxy.config import Config, Section, Words, section_words, split_words, unquote
+from amphora_agent.core.haproxy.vocabulary import BACKEND_WORDS
 
 _SHARED = frozenset({"log", "no", "option", "timeout", "mode", "maxconn", "http-request", "http-response", "acl"})
 _WORDS: dict[str, frozenset[str]] = {
@@ -32,22 +33,7 @@ _WORDS: dict[str, frozenset[str]] = {
     "defaults": _SHARED | {"retries"},
     "peers": frozenset({"peer"}),
     "frontend": _SHARED | {"bind", "default_backend", "log-format", "redirect", "use_backend", "tcp-request"},
-    "backend": _SHARED
-    | {
-        "balance",
-        "compression",
-        "cookie",
-        "external-check",
-        "fullconn",
-        "http-check",
-        "http-reuse",
-        "load-server-state-from-file",
-        "retries",
-        "server",
-        "stick",
-        "stick-table",
-        "tcp-check",
-    },
+    "backend": _SHARED | BACKEND_WORDS | {"external-check", "server"},
 }
 _PING_CHECK = "ping-wrapper.sh"
 

@@ -9,14 +9,13 @@ Decision: whatever is not provably the same, or provably reachable through the r
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from amphora_agent.core.haproxy.config import Config, Section, changed_lines, parse, telling_lines
-from amphora_agent.core.haproxy.plan import ORDERLESS_ALGORITHMS, Commits, Obstacle, Plan, Planner, Side
+from amphora_agent.core.haproxy.config import Config, Section, changed_lines, parse, significant_lines
+from amphora_agent.core.haproxy.plan import ORDERLESS_ALGORITHMS, Obstacle, Plan, Planner, Side
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
     AddServer,
@@ -24,15 +23,16 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records.applied_config import AppliedConfig
 
-_DEEDS: dict[type[Step], str] = {
+_DEEDS: dict[type[RuntimeStep], str] = {
     AddServer: "member(s) added",
     ReplaceServer: "member(s) replaced",
     RemoveServer: "member(s) removed",
@@ -45,39 +45,21 @@ _ORDER_MATTERS = frozenset({"default-server", "server-template"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What the running HAProxy was last given, recorded after each successful start, reload or runtime plan.
-
-    `digests`: path -> SHA-256 in hexadecimal of every file the configuration names, through its crt-lists too;
-    a file that was missing is absent. `crt_lists`: path -> text of those that are crt-lists. `worker` is who was
-    given it.
-
-    What runtime changes leave behind, empty after a start or reload: `aliases`, path -> the name HAProxy has loaded
-    it by; `commits`, what was replaced in the process; `changed_at`, seconds since boot of the last runtime change;
-    `is_unfinished` while one is under way, so that an interrupted one is not taken for done.
-    """
-
-    config: str
-    digests: Mapping[str, str]
-    worker: Worker
-    crt_lists: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    commits: frozenset[Commits] = frozenset()
-    changed_at: float | None = None
-    is_unfinished: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What is on disk now; `digests` and `crt_lists` as in `Applied`."""
+    """What is on disk now: `config` as text and `parsed`; `digests` and `crt_lists` as in `AppliedConfig`."""
 
     config: str
+    parsed: Config
     digests: Mapping[str, str]
     crt_lists: Mapping[str, str] = field(default_factory=dict)
 
+    def applied_to(self, worker: ProcessId) -> AppliedConfig:
+        """Return the record of a process that has just read these files."""
+        return AppliedConfig(config=self.config, digests=self.digests, crt_lists=self.crt_lists, worker=worker)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ability:
+class Permissions:
     """What may be done at run time.
 
     Attributes:
@@ -125,14 +107,16 @@ class Reload:
 Decision: TypeAlias = Nothing | Start | Runtime | Reload
 
 
-def decide(applied: Applied | None, stored: Stored, running: Worker | None, ability: Ability) -> Decision:
+def decide(
+    applied: AppliedConfig | None, stored: Stored, running: ProcessId | None, permissions: Permissions
+) -> Decision:
     """Return what makes the running HAProxy equal to the stored files, with the reason in words.
 
     Args:
         applied: the record of the last success, None when there is none that can be read.
         stored: the files on disk.
         running: the current worker, None when HAProxy does not run.
-        ability: what the running HAProxy and the operator allow.
+        permissions: what the running HAProxy and the operator allow.
     """
     if running is None:
         return Start("HAProxy is not running")
@@ -142,30 +126,32 @@ def decide(applied: Applied | None, stored: Stored, running: Worker | None, abil
         return Reload("HAProxy was started by someone else since the last change")
     if applied.is_unfinished:
         return Reload("the last change was interrupted")
-    change = _difference(applied, stored)
+    old = stored.parsed if applied.config == stored.config else parse(applied.config)
+    change = describe_change(old, stored.parsed) or _changed_file(applied, stored)
     if change is None:
         return Nothing("HAProxy already runs this configuration")
-    return _decide_change(applied, stored, change, ability)
+    return _decide_change(applied, old, stored, change, permissions)
 
 
-def _decide_change(applied: Applied, stored: Stored, change: str, ability: Ability) -> Runtime | Reload:
+def _decide_change(
+    applied: AppliedConfig, old: Config, stored: Stored, change: str, permissions: Permissions
+) -> Runtime | Reload:
     """Return the runtime plan when there is one for every difference, else Reload."""
-    if not ability.runtime_changes:
+    if not permissions.runtime_changes:
         return Reload(f"{change}; runtime changes are switched off")
-    if ability.reload_only:
-        return Reload(f"{change}; {ability.reload_only}")
-    if ability.version is None:
+    if permissions.reload_only:
+        return Reload(f"{change}; {permissions.reload_only}")
+    if permissions.version is None:
         return Reload(f"{change}; the version of the running HAProxy is not known")
-    old, new = parse(applied.config), parse(stored.config)
-    if _names(old) != _names(new):
+    if _names(old) != _names(stored.parsed):
         return Reload(change)
     planner = Planner(
         old=Side(config=old, digests=applied.digests, crt_lists=applied.crt_lists),
-        new=Side(config=new, digests=stored.digests, crt_lists=stored.crt_lists),
+        new=Side(config=stored.parsed, digests=stored.digests, crt_lists=stored.crt_lists),
         aliases=applied.aliases,
         commits=applied.commits,
-        version=ability.version,
-        starts_down=ability.new_members_start_down,
+        version=permissions.version,
+        starts_down=permissions.new_members_start_down,
     )
     match planner.plan():
         case Plan() as plan:
@@ -174,13 +160,13 @@ def _decide_change(applied: Applied, stored: Stored, change: str, ability: Abili
             return Reload(reason)
 
 
-def summarise(steps: tuple[Step, ...]) -> str:
+def summarise(steps: tuple[RuntimeStep, ...]) -> str:
     """Return what the steps do, for the log: "2 members added, 1 weight changed"."""
     counts = Counter(_deed(step) for step in steps)
     return ", ".join(f"{count} {deed}" for deed, count in counts.items())
 
 
-def _deed(step: Step) -> str:
+def _deed(step: RuntimeStep) -> str:
     match step:
         case SetState(is_enabled=is_enabled):
             return "member(s) enabled" if is_enabled else "member(s) disabled"
@@ -190,12 +176,8 @@ def _deed(step: Step) -> str:
             return _DEEDS[type(step)]
 
 
-def _difference(applied: Applied, stored: Stored) -> str | None:
-    """Name the first difference in meaning, None when there is none."""
-    if applied.config != stored.config:
-        change = describe_change(parse(applied.config), parse(stored.config))
-        if change is not None:
-            return change
+def _changed_file(applied: AppliedConfig, stored: Stored) -> str | None:
+    """Name the first file that differs, None when none does."""
     for path in sorted(applied.digests.keys() | stored.digests.keys()):
         if applied.digests.get(path) != stored.digests.get(path):
             return f"the content of {path.rpartition('/')[2]} changed"
@@ -212,7 +194,7 @@ def describe_change(old: Config, new: Config) -> str | None:
         return f"{_title(*min(added))} was added"
     if before != after:
         return "the order of the sections changed"
-    if telling_lines(old.preamble) != telling_lines(new.preamble):
+    if significant_lines(old.preamble) != significant_lines(new.preamble):
         return "lines before the first section changed"
     for was, now in zip(old.sections, new.sections, strict=True):
         if was.lines != now.lines and not is_same(was, now):
@@ -234,7 +216,7 @@ def is_same(old: Section, new: Section) -> bool:
     Comments, blank lines and runs of blanks say nothing; nor does `tune.ssl.cachesize`, which the controller derives
     from the free memory of the moment, nor the order of servers where requests are spread by weight alone.
     """
-    before, after = (telling_lines(lines) for lines in changed_lines(old, new))
+    before, after = (significant_lines(lines) for lines in changed_lines(old, new))
     if before == after:
         return True
     if old.kind != "backend" or not _is_orderless(new):
@@ -249,61 +231,10 @@ def _is_orderless(backend: Section) -> bool:
     It means something to other algorithms, to lines that servers inherit from, and where only the first backup
     server takes over (no `option allbackups`).
     """
-    lines = telling_lines(line for line in backend.lines if not line.lstrip().startswith("server "))
+    lines = significant_lines(line for line in backend.lines if not line.lstrip().startswith("server "))
     balances = [words[1:] for words in lines if words[0] == "balance"]
     if len(balances) != 1 or not balances[0] or balances[0][0] not in ORDERLESS_ALGORITHMS:
         return False
     if any(words[0] in _ORDER_MATTERS for words in lines):
         return False
     return ("option", "allbackups") in lines or not any("backup" in line for line in backend.lines)
-
-
-def applied_to_json(applied: Applied) -> bytes:
-    """Return the record as JSON, for `Paths.applied`; the key "config" holds the configuration text."""
-    document = {
-        "config": applied.config,
-        "digests": dict(applied.digests),
-        "worker": {"pid": applied.worker.pid, "started": applied.worker.started},
-        "crt_lists": dict(applied.crt_lists),
-        "aliases": dict(applied.aliases),
-        "commits": sorted(applied.commits),
-        "changed_at": applied.changed_at,
-        "is_unfinished": applied.is_unfinished,
-    }
-    return json.dumps(document).encode("ascii")
-
-
-def applied_from_json(data: bytes) -> Applied | None:
-    """Return the record `applied_to_json` wrote, None for anything else: then the next change is a reload."""
-    try:
-        document = json.loads(data)
-        return Applied(
-            config=_text(document["config"]),
-            digests=_texts(document["digests"]),
-            worker=Worker(_integer(document["worker"]["pid"]), _integer(document["worker"]["started"])),
-            crt_lists=_texts(document["crt_lists"]),
-            aliases=_texts(document["aliases"]),
-            commits=frozenset(Commits(commit) for commit in document["commits"]),
-            changed_at=None if document["changed_at"] is None else float(document["changed_at"]),
-            is_unfinished=document["is_unfinished"] is not False,
-        )
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-        return None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _texts(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise TypeError
-    return {_text(key): _text(text) for key, text in value.items()}
-
-
-def _integer(value: object) -> int:
-    if type(value) is not int:
-        raise TypeError
-    return value

@@ -1,6 +1,6 @@
 """The controller's haproxy.cfg as a value: sections of lines, and the few facts the agent needs from them.
 
-Parses and renders text; never opens a file and never judges whether HAProxy would accept the text (`haproxy -c` does).
+Parses text; never opens a file and never judges whether HAProxy would accept the text (`haproxy -c` does).
 
 Decision: the model keeps every line as it was written and understands only the words it must. A file from an unknown
 controller release is therefore stored, compared and started like any other; what we do not understand can only
@@ -9,7 +9,6 @@ cost a reload.
 
 from __future__ import annotations
 
-import functools
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -129,12 +128,8 @@ def unquote(word: str) -> str:
     ).replace("\0", '"')
 
 
-@functools.lru_cache(maxsize=2)
 def parse(text: str) -> Config:
-    """Return the model of any text whatsoever; what is not understood stays as lines.
-
-    Remembers two texts: each step of a change asks for the one before it and the one after.
-    """
+    """Return the model of any text whatsoever; what is not understood stays as lines."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -170,15 +165,6 @@ def _section_header(line: str) -> Words:
     if kind in SECTIONS:
         return (kind, *words[1:])
     return words if len(text) == len(line) else ()
-
-
-def render(config: Config) -> str:
-    """Return the text of a model; parsing it again gives an equal model."""
-    lines = list(config.preamble)
-    for section in config.sections:
-        lines.append(f"{section.kind} {section.name}" if section.name else section.kind)
-        lines.extend(section.lines)
-    return "".join(f"{line}\n" for line in lines)
 
 
 def section_words(section: Section) -> Iterator[Words]:
@@ -288,7 +274,7 @@ def _file_arguments(words: Words) -> Iterator[str]:
     return (unquote(b) for a, b in pairwise(words) if a in _FILE_OPTIONS)
 
 
-def telling_lines(lines: Iterable[str]) -> list[Words]:
+def significant_lines(lines: Iterable[str]) -> list[Words]:
     """Return what lines say, as words, without `tune.ssl.cachesize`."""
     found = (split_words(line) for line in lines)
     return [words for words in found if words and words[0] != "tune.ssl.cachesize"]

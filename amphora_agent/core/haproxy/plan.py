@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import pairwise
 
 from amphora_agent.core.haproxy.config import (
@@ -21,8 +20,8 @@ from amphora_agent.core.haproxy.config import (
     Words,
     changed_lines,
     section_words,
+    significant_lines,
     split_words,
-    telling_lines,
     unquote,
 )
 from amphora_agent.core.haproxy.server_line import SAFE_WORD, Server, parse_server
@@ -34,12 +33,14 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
 from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.haproxy.vocabulary import BACKEND_WORDS
+from amphora_agent.core.records.applied_config import Commits
 
 MAX_COMMANDS = 1000
 ROUNDROBIN_MAX = 4095
@@ -56,39 +57,14 @@ SAFE_REMOVAL_VERSIONS = ((Version(2, 8, 10), Version(2, 9)), (Version(3, 0), Ver
 # 3.2.6 on, mended in 3.2.19 ("Only requeue servers if they are up" in its changelog; 3.2.26 was tried). Which 3.3 has
 # the fix is not known.
 _LEASTCONN_ABORTS = ((Version(3, 2, 6), Version(3, 2, 19)), (Version(3, 3), Version(3, 4)))
-# What the controller's releases write in a backend; anything else might refer to a server or change what one inherits.
-_KNOWN_DIRECTIVES = frozenset(
-    {
-        "acl",
-        "balance",
-        "compression",
-        "cookie",
-        "fullconn",
-        "http-check",
-        "http-request",
-        "http-response",
-        "http-reuse",
-        "load-server-state-from-file",
-        "log",
-        "mode",
-        "no",
-        "option",
-        "retries",
-        "stick",
-        "stick-table",
-        "tcp-check",
-        "timeout",
-    }
-)
 _KINDS = {"crt": FileKind.CERTIFICATE, "ca-file": FileKind.CA, "crl-file": FileKind.CRL}
-_COST: dict[type[Step], int] = {AddServer: 3, ReplaceServer: 5, ReplaceFile: 2, AddCertificate: 4, RemoveCertificate: 2}
-
-
-class Commits(StrEnum):
-    """What has been replaced in a process; both in one process crash it."""
-
-    CERTIFICATE = "certificate"
-    AUTHORITY = "authority"
+_COST: dict[type[RuntimeStep], int] = {
+    AddServer: 3,
+    ReplaceServer: 5,
+    ReplaceFile: 2,
+    AddCertificate: 4,
+    RemoveCertificate: 2,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +83,7 @@ class Side:
 class Plan:
     """The steps in order, and what holds afterwards: path -> loaded name where they differ, and what was replaced."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[RuntimeStep, ...]
     aliases: Mapping[str, str]
     commits: frozenset[Commits]
 
@@ -150,9 +126,9 @@ class Planner:
             return Obstacle(str(obstacle))
         removals = tuple(step for step in certificates if isinstance(step, RemoveCertificate))
         additions = tuple(step for step in certificates if isinstance(step, AddCertificate))
-        return self._finished((*files, *additions, *servers, *removals), renames)
+        return self._assemble((*files, *additions, *servers, *removals), renames)
 
-    def _finished(self, steps: tuple[Step, ...], renames: Mapping[str, str]) -> Plan | Obstacle:
+    def _assemble(self, steps: tuple[RuntimeStep, ...], renames: Mapping[str, str]) -> Plan | Obstacle:
         cost = sum(_COST.get(type(step), 1) for step in steps)
         if cost > MAX_COMMANDS:
             return Obstacle(f"{cost} commands are too many")
@@ -214,11 +190,11 @@ class Planner:
             sides.append(names)
         return sides[0], sides[1]
 
-    def _server_steps(self, renames: Mapping[str, str]) -> Iterator[Step]:
-        if telling_lines(self.old.config.preamble) != telling_lines(self.new.config.preamble):
+    def _server_steps(self, renames: Mapping[str, str]) -> Iterator[RuntimeStep]:
+        if significant_lines(self.old.config.preamble) != significant_lines(self.new.config.preamble):
             raise _Obstructed("lines before the first section changed")
         for was, now in self._changed_sections():
-            before, after = (telling_lines(lines) for lines in changed_lines(was, now))
+            before, after = (significant_lines(lines) for lines in changed_lines(was, now))
             after = [_with_names(words, renames) for words in after]
             if before == after:
                 continue
@@ -226,10 +202,10 @@ class Planner:
                 raise _Obstructed(_changed(now))
             yield from self._backend_steps(was, now, renames)
 
-    def _backend_steps(self, was: Section, now: Section, renames: Mapping[str, str]) -> Iterator[Step]:
+    def _backend_steps(self, was: Section, now: Section, renames: Mapping[str, str]) -> Iterator[RuntimeStep]:
         backend = _Backend(
             name=now.name,
-            frame=telling_lines(line for line in now.lines if not _is_server_line(line)),
+            frame=significant_lines(line for line in now.lines if not _is_server_line(line)),
             old=_servers(was),
             new=_servers(now),
             renames=renames,
@@ -327,7 +303,7 @@ class _Backend:
     version: Version
     inherits: bool
 
-    def steps(self, *, starts_down: bool) -> Iterator[Step]:
+    def steps(self, *, starts_down: bool) -> Iterator[RuntimeStep]:
         """Yield additions, then changes, then removals, so that capacity never sinks below the lower of the two."""
         if any(words[0] in {"default-server", "server-template"} for words in self.frame):
             raise self._obstructed("servers inherit options")
@@ -359,7 +335,7 @@ class _Backend:
     def _new_words(self, name: str) -> Words:
         return _with_names(split_words(self.new[name]), self.renames)
 
-    def _additions(self, *, starts_down: bool) -> Iterator[Step]:
+    def _additions(self, *, starts_down: bool) -> Iterator[RuntimeStep]:
         if self._algorithm() == "roundrobin" and len(self.new) > ROUNDROBIN_MAX:
             raise self._obstructed(f"roundrobin takes {ROUNDROBIN_MAX} servers")
         for name in self.new:
@@ -373,7 +349,7 @@ class _Backend:
             raise self._obstructed(f"HAProxy {self.version} takes no cookie for an added server")
         return server
 
-    def _change(self, name: str, *, starts_down: bool) -> Iterator[Step]:
+    def _change(self, name: str, *, starts_down: bool) -> Iterator[RuntimeStep]:
         was, now = self._parsed(self._old_words(name)), self._parsed(self._new_words(name))
         if _is_other(was, now):
             self._require_free("replaced")
@@ -404,7 +380,7 @@ class _Backend:
         """
         if self._algorithm() not in ORDERLESS_ALGORITHMS:
             raise self._obstructed(f"balance {self._algorithm()} takes no server {verb} at run time")
-        unknown = next((words[0] for words in self.frame if words[0] not in _KNOWN_DIRECTIVES), None)
+        unknown = next((words[0] for words in self.frame if words[0] not in BACKEND_WORDS), None)
         if self.inherits or unknown is not None or ("option", "external-check") in self.frame:
             raise self._obstructed(f"servers cannot be {verb} under {unknown or 'external-check'}")
         if ("option", "allbackups") not in self.frame and any(
@@ -461,7 +437,7 @@ def _is_other(was: Server, now: Server) -> bool:
     )
 
 
-def _commit_of(step: Step) -> Commits | None:
+def _commit_of(step: RuntimeStep) -> Commits | None:
     """Return what a step replaces for good in the process.
 
     Tried on 2.6.12 and 3.0.11: a CA or CRL committed, then a certificate (or the other way round) is a segmentation
@@ -478,7 +454,7 @@ def _commit_of(step: Step) -> Commits | None:
 
 def _renamed_in_section(was: Section, now: Section) -> Iterator[tuple[str, str]]:
     """Yield (new, old) of file names that differ in lines which are otherwise of the same shape."""
-    before, after = (telling_lines(lines) for lines in changed_lines(was, now))
+    before, after = (significant_lines(lines) for lines in changed_lines(was, now))
     pairs: Iterable[tuple[Words, Words]] = ()
     if was.kind == "backend":
         by_name = {words[1]: words for words in before if words[0] == "server" and len(words) > 1}

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from signal import SIGUSR2
 
-from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.haproxy.version import Version, parse_version
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.core.paths import Paths
+from amphora_agent.core.paths import LoadBalancerPaths
 from amphora_agent.core.settings import Settings
 from amphora_agent.core.units import Unit
 
@@ -26,14 +27,11 @@ _BANNER = "haproxy version is"
 _HAS_HTTP_CLIENT = Version(2, 6)
 
 
-def agent_config(
-    paths: Paths, lb_id: LoadBalancerId, settings: Settings, version: Version, *, group: str | None
-) -> str:
+def agent_config(own: LoadBalancerPaths, settings: Settings, version: Version, group: str | None) -> str:
     """Return our own HAProxy file for one load balancer.
 
     Args:
-        paths: where the sockets go.
-        lb_id: the load balancer.
+        own: where the sockets go.
         settings: the bounds on old workers.
         version: of the installed binary.
         group: group of the workers, None where the image's own file names it.
@@ -45,23 +43,21 @@ def agent_config(
     if group is not None:
         lines.append(f"    group {group}")
     if version >= _HAS_HTTP_CLIENT:
-        # The client for scripts, of which a load balancer has none, reads every CA of the machine: 20 ms of each start.
+        # HAProxy's HTTP client loads every CA at start (20 ms); unused here.
         lines.append("    httpclient.ssl.verify none")
     lines += [
         "    no strict-limits",
-        f"    stats socket {paths.loadbalancer(lb_id).admin_socket} mode 600 level admin",
+        f"    stats socket {own.admin_socket} mode 600 level admin",
         f"    hard-stop-after {settings.hard_stop_after}s",
         f"    mworker-max-reloads {settings.max_old_workers}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def config_files(
-    paths: Paths, lb_id: LoadBalancerId, controller_file: Path, *, image_names_group: bool
-) -> tuple[Path, ...]:
-    """Return the files HAProxy reads, in order: the controller's, the image's group, ours."""
-    group = (paths.user_group,) if image_names_group else ()
-    return (controller_file, *group, paths.loadbalancer(lb_id).agent_config)
+def config_files(own: LoadBalancerPaths, controller_file: Path, group_file: Path | None) -> tuple[Path, ...]:
+    """Return the files HAProxy reads, in order: the controller's, the image's group where there is one, ours."""
+    group = () if group_file is None else (group_file,)
+    return (controller_file, *group, own.agent_config)
 
 
 def check_argv(command: str, files: Sequence[Path], peer: str) -> tuple[str, ...]:
@@ -69,13 +65,13 @@ def check_argv(command: str, files: Sequence[Path], peer: str) -> tuple[str, ...
     return (command, "-c", "-L", peer, *_file_options(files))
 
 
-def haproxy_unit(paths: Paths, lb_id: LoadBalancerId, command: str, files: Sequence[Path], peer: str) -> Unit:
-    """Return the process that serves one load balancer."""
+def haproxy_unit(own: LoadBalancerPaths, network: Path, command: str, files: Sequence[Path], peer: str) -> Unit:
+    """Return the process that serves one load balancer, in the network namespace `network`."""
     return Unit(
-        name=unit_name(lb_id),
-        argv=(command, "-Ws", *process_options(paths, lb_id, files), "-L", peer),
-        netns=paths.netns,
-        log=paths.loadbalancer(lb_id).log,
+        name=unit_name(own.lb_id),
+        argv=(command, "-Ws", *process_options(own, files), "-L", peer),
+        netns=network,
+        log=own.log,
         reload_signal=SIGUSR2,
     )
 
@@ -85,20 +81,20 @@ def unit_name(lb_id: LoadBalancerId) -> str:
     return f"amphora-haproxy@{lb_id}.service"
 
 
-def process_options(paths: Paths, lb_id: LoadBalancerId, files: Sequence[Path]) -> tuple[str, ...]:
+def process_options(own: LoadBalancerPaths, files: Sequence[Path]) -> tuple[str, ...]:
     """Return what follows `-Ws`: files, pid file and master CLI."""
     return (
         *_file_options(files),
         "-p",
-        str(paths.loadbalancer(lb_id).pid),
+        str(own.pid),
         "-S",
-        f"{paths.loadbalancer(lb_id).master_socket},mode,600",
+        f"{own.master_socket},mode,600",
     )
 
 
-def environment(paths: Paths, lb_id: LoadBalancerId, command: str, files: Sequence[Path], peer: str) -> str:
+def environment(own: LoadBalancerPaths, command: str, files: Sequence[Path], peer: str) -> str:
     """Return the EnvironmentFile of the template unit: HAPROXY, OPTIONS and PEER."""
-    return f"HAPROXY={command}\nOPTIONS={' '.join(process_options(paths, lb_id, files))}\nPEER={peer}\n"
+    return f"HAPROXY={command}\nOPTIONS={' '.join(process_options(own, files))}\nPEER={peer}\n"
 
 
 def environment_peer(text: str) -> str | None:
@@ -128,6 +124,46 @@ class Processes:
     failed: int
     workers: tuple[WorkerProcess, ...]
     old_workers: tuple[WorkerProcess, ...]
+
+    @property
+    def current_pids(self) -> frozenset[int]:
+        """The workers that no reload has replaced."""
+        return frozenset(worker.pid for worker in self.workers if worker.reloads == 0)
+
+
+class ReloadStage(Enum):
+    """What has become of a reload."""
+
+    UNDER_WAY = auto()
+    FAILED = auto()
+    SUCCEEDED = auto()
+    MASTER_REPLACED = auto()
+
+
+def reload_stage(before: Processes, now: Processes) -> ReloadStage:
+    """Return how far the reload asked for after `before` is; the new worker may be silent yet when it has succeeded."""
+    if now.master_pid != before.master_pid:
+        return ReloadStage.MASTER_REPLACED
+    if now.reloads <= before.reloads:
+        return ReloadStage.UNDER_WAY
+    return ReloadStage.FAILED if now.failed > 0 else ReloadStage.SUCCEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a worker says of itself; `version` is that of the process, the binary on disk may be another."""
+
+    pid: int
+    version: Version | None
+
+
+def parse_info(text: str) -> Info | None:
+    """Return what `show info` says, None when it is no such answer.
+
+    Source: HAProxy management guide, section 9.3, "show info".
+    """
+    pid = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Pid:")), "")
+    return Info(int(pid), parse_version(text)) if pid.isdigit() else None
 
 
 def parse_processes(text: str) -> Processes | None:

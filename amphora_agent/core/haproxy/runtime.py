@@ -21,16 +21,15 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 # A command and its payload have to fit into one buffer: `tune.bufsize`, 16,384 unless configured, less a margin.
 PAYLOAD_MAX = 15_000
-STILL_CONNECTED = re.compile(r"Server still has connections attached to it, cannot remove it\.")
 _NO_ANSWER = re.compile(r"")
 _DELETED = re.compile(r"Server deleted\.")
 _GONE = re.compile(r"Server deleted\.|No such server\.")
@@ -54,17 +53,17 @@ def command(*words: str, answer: re.Pattern[str] = _NO_ANSWER, payload: str = ""
     """Return a command of exactly these words.
 
     Raises:
-        InvalidRequest: a word could be taken for more than itself, or the payload does not fit or ends early.
+        MalformedData: a word could be taken for more than itself, or the payload does not fit or ends early.
     """
     for word in words:
         if SAFE_WORD.match(word) is None:
-            raise InvalidRequest("cannot put this into a command for HAProxy", repr(word))
+            raise MalformedData("cannot put this into a command for HAProxy", repr(word))
     text = " ".join(words)
     if payload:
         if "\n\n" in payload or payload.startswith("\n") or not payload.endswith("\n"):
-            raise InvalidRequest("cannot send this file to HAProxy", "it has an empty line")
+            raise MalformedData("cannot send this file to HAProxy", "it has an empty line")
         if len(text) + len(payload) > PAYLOAD_MAX:
-            raise InvalidRequest("cannot send this file to HAProxy", f"{len(payload)} bytes do not fit into its buffer")
+            raise MalformedData("cannot send this file to HAProxy", f"{len(payload)} bytes do not fit into its buffer")
     return Command(text, answer, payload)
 
 
@@ -72,19 +71,19 @@ def payload_of(data: bytes) -> str:
     """Return a PEM file as a payload: without blank lines, since the first one would end it.
 
     Raises:
-        InvalidRequest: it is not text, or nothing is left of it.
+        MalformedData: it is not text, or nothing is left of it.
     """
     if not data.isascii():
-        raise InvalidRequest("cannot send this file to HAProxy", "it is no PEM text")
+        raise MalformedData("cannot send this file to HAProxy", "it is no PEM text")
     lines = [line.rstrip() for line in data.decode("ascii").splitlines()]
     payload = "".join(f"{line}\n" for line in lines if line)
     if not payload:
-        raise InvalidRequest("cannot send this file to HAProxy", "it is empty")
+        raise MalformedData("cannot send this file to HAProxy", "it is empty")
     return payload
 
 
-def file_of(step: Step) -> str | None:
-    """Return the file whose content a step sends, None when it sends none."""
+def file_of(step: RuntimeStep) -> str | None:
+    """Return the file whose content a step sends, None for the other steps."""
     match step:
         case ReplaceFile(file=file) | AddCertificate(file=file):
             return file
@@ -92,7 +91,7 @@ def file_of(step: Step) -> str | None:
             return None
 
 
-def commands_of(step: Step, payload: str = "") -> Sequence[Command]:
+def commands_of(step: RuntimeStep, payload: str = "") -> Sequence[Command]:
     """Return what carries out a step, in order.
 
     Args:
@@ -100,7 +99,7 @@ def commands_of(step: Step, payload: str = "") -> Sequence[Command]:
         payload: content of `file_of(step)`, as `payload_of` returns it.
 
     Raises:
-        InvalidRequest: something cannot be said in HAProxy's command language.
+        MalformedData: something cannot be said in HAProxy's command language.
     """
     commands: Sequence[Command]
     match step:
@@ -212,11 +211,6 @@ def _send_file(kind: FileKind, loaded: str, payload: str) -> Command:
     what = {FileKind.CERTIFICATE: "Transaction created for certificate", FileKind.CA: "transaction created for CA"}
     created = re.compile(f"{what.get(kind, 'transaction created for CRL')} {re.escape(loaded)}!")
     return command("set", "ssl", kind, loaded, answer=created, payload=payload)
-
-
-def abort(kind: FileKind, loaded: str) -> Command:
-    """Return the command that forgets a file sent but not committed; the answer does not matter."""
-    return command("abort", "ssl", kind, loaded, answer=re.compile(r"(?s).*"))
 
 
 def _new_certificate(loaded: str, payload: str) -> tuple[Command, ...]:

@@ -1,4 +1,4 @@
-"""What `show servers state` says, and which of it may outlive a reload. Parses and rewrites text; asks nobody."""
+"""What `show servers state` says, and which of it may outlive a reload. Parses and rewrites text only."""
 
 from __future__ import annotations
 

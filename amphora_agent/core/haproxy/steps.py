@@ -1,4 +1,4 @@
-"""What a running HAProxy can be told, as values: servers, files and certificates, one step each. Tells nobody."""
+"""What a running HAProxy can be told, as values: servers, files and certificates, one step each. Sends nothing."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class RemoveCertificate:
     is_unused: bool
 
 
-Step: TypeAlias = (
+RuntimeStep: TypeAlias = (
     AddServer
     | ReplaceServer
     | RemoveServer

@@ -1,6 +1,6 @@
-"""What HAProxy must say after a runtime plan: questions, and what is wrong with an answer. Asks nobody.
+"""What HAProxy must say after a runtime plan: questions, and what is wrong with an answer. Sends nothing.
 
-HAProxy is the truth: that each command was accepted does not mean that the whole came out as the file wants it.
+An accepted command proves nothing: the state is read back and compared with what the file wants.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
-
-Removing: TypeAlias = Mapping[str, Collection[str]]
 
 _PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----")
 _FINGERPRINT = re.compile(r"^SHA1 FingerPrint: ([0-9A-F]{40})$", re.MULTILINE)
@@ -108,7 +106,11 @@ Question: TypeAlias = ServersQuestion | FileQuestion | ListQuestion
 
 
 def questions(
-    plan: Plan, config: Config, crt_lists: Mapping[str, str], payloads: Mapping[str, str], removing: Removing
+    plan: Plan,
+    config: Config,
+    crt_lists: Mapping[str, str],
+    payloads: Mapping[str, str],
+    removing: Mapping[str, Collection[str]],
 ) -> Iterator[Question]:
     """Yield what to ask after a plan was performed.
 
@@ -142,7 +144,7 @@ def questions(
             yield _servers_question(section, changed[section.name], frozenset(removing.get(section.name, ())))
 
 
-def _added_certificate_question(step: Step, payloads: Mapping[str, str]) -> Iterator[Question]:
+def _added_certificate_question(step: RuntimeStep, payloads: Mapping[str, str]) -> Iterator[Question]:
     file = file_of(step)
     if isinstance(step, AddCertificate) and file is not None:
         yield _file_question(FileKind.CERTIFICATE, step.loaded, payloads[file])

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from amphora_agent.core.process_id import UNKNOWN, Worker
+from amphora_agent.core.process_id import ProcessId
 
 KEYS = ("bin", "bout", "ereq", "stot")
 
@@ -59,26 +59,51 @@ def _growth(last: int, now: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What one worker says of one listener.
+class Source:
+    """What counts for a listener: a worker of HAProxy, or one address of an LVS listener in the kernel.
 
-    `totals` is None when the worker lives but did not answer. `is_farewell`: said before a reload by a worker that
-    is gone now, and may have counted on and been heard since.
+    `number` is the worker's pid, or any number that names the address. `started` is the worker's start in clock ticks
+    since boot, 0 for an address.
     """
 
-    worker: Worker
+    number: int
+    started: int = 0
+
+    @classmethod
+    def of_process(cls, process: ProcessId | None) -> Source:
+        """Return the source of a worker's counters, UNKNOWN when it is not known which worker it is."""
+        return UNKNOWN if process is None else cls(process.pid, process.started)
+
+    @property
+    def process(self) -> ProcessId | None:
+        """The worker, None for anything else."""
+        return ProcessId(self.number, self.started) if self.started else None
+
+
+UNKNOWN = Source(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one source says of one listener.
+
+    `totals` is None when the source is there but did not answer. `is_final`: a worker's last answer before it was
+    replaced; it may have counted on, and been asked again, since.
+    """
+
+    source: Source
     totals: Totals | None
     current: int = 0
-    is_farewell: bool = False
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Last values of one listener: of its current worker, and of older workers still alive."""
+    """Last values of one listener: of its current source, and of older workers still alive."""
 
     totals: Totals
-    worker: Worker = UNKNOWN
-    old: Mapping[Worker, Totals] = field(default_factory=dict)
+    source: Source = UNKNOWN
+    old: Mapping[Source, Totals] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,58 +125,75 @@ def advance(record: Record | None, samples: tuple[Sample, ...], baseline: int = 
 
     Args:
         record: None at the first sight of the listener.
-        samples: of all living workers, the current one first; empty (nobody answered) changes nothing.
+        samples: of all sources that are there, the current one first; empty (no answer) changes nothing.
         baseline: see Counters.
     """
     if not samples:
         return Totals(), record
     if record is not None and _is_the_same(record, samples[0]):
-        samples = (replace(samples[0], worker=record.worker), *(Sample(worker, None) for worker in record.old))
+        samples = (replace(samples[0], source=record.source), *(Sample(source, None) for source in record.old))
     delta = Totals()
-    values: dict[Worker, Totals] = {}
+    values: dict[Source, Totals] = {}
     for position, sample in enumerate(samples):
-        last = _last(record, sample.worker, is_current=position == 0)
+        last = _last(record, sample.source, is_current=position == 0)
         if sample.totals is None:
             if last is not None:
-                values[sample.worker] = last
+                values[sample.source] = last
             continue
-        totals = sample.totals.at_least(last) if sample.is_farewell and last is not None else sample.totals
-        values[sample.worker] = totals
+        totals = sample.totals.at_least(last) if sample.is_final and last is not None else sample.totals
+        values[sample.source] = totals
         if last is not None:
             delta = delta.plus(totals.since(last))
-        elif not _is_counted_already(record, sample.worker, baseline, is_current=position == 0):
+        elif not _is_counted_already(record, sample.source, baseline, is_current=position == 0):
             delta = delta.plus(totals)
-    current = samples[0].worker
+    current = samples[0].source
     if current not in values:
         return delta, record
     return delta, Record(values.pop(current), current, values)
 
 
 def _is_the_same(record: Record, sample: Sample) -> bool:
-    """Tell whether an unknown worker is taken for the one on record: none of its counters fell.
+    """Tell whether an unknown source is taken for the one on record: none of its counters fell.
 
     While a master reloads it names no worker, and the stats socket is still the old worker's.
     """
-    if sample.worker != UNKNOWN or sample.totals is None:
+    if sample.source != UNKNOWN or sample.totals is None:
         return False
     return all(now >= last for last, now in zip(_numbers(record.totals), _numbers(sample.totals), strict=True))
 
 
-def _last(record: Record | None, worker: Worker, *, is_current: bool) -> Totals | None:
+def _last(record: Record | None, source: Source, *, is_current: bool) -> Totals | None:
     if record is None:
         return None
-    if worker == record.worker:
+    if source == record.source:
         return record.totals
-    if worker in record.old:
-        return record.old[worker]
-    is_unclear = UNKNOWN in (worker, record.worker)
+    if source in record.old:
+        return record.old[source]
+    is_unclear = UNKNOWN in (source, record.source)
     return record.totals if is_current and is_unclear else None
 
 
-def _is_counted_already(record: Record | None, worker: Worker, baseline: int, *, is_current: bool) -> bool:
+def _is_counted_already(record: Record | None, source: Source, baseline: int, *, is_current: bool) -> bool:
     if record is None:
-        return worker.started < baseline
-    return record.worker == UNKNOWN and not is_current
+        return source.started < baseline
+    return record.source == UNKNOWN and not is_current
+
+
+def restore_counters(data: bytes | None, started: int) -> tuple[Counters, bool]:
+    """Return the counters to go on from, and whether all that was stored could be used.
+
+    Decision: a missing file means that nothing was ever reported, so listeners are reported from 0. A file that is
+    there but broken means that much was reported and we cannot know what: workers older than this process are
+    counted from their first answer on. Billing traffic twice is worse than missing some.
+
+    Args:
+        data: content of the counters file; None when there is none, empty when it cannot be read.
+        started: this process's start in clock ticks since boot.
+    """
+    if data is None:
+        return Counters(), True
+    counters, is_sound = parse_counters(data)
+    return (counters, True) if is_sound else (Counters(counters.listeners, started), False)
 
 
 def parse_counters(data: bytes) -> tuple[Counters, bool]:
@@ -174,20 +216,20 @@ def _parse_record(value: object) -> Record | None:
     workers = value.get("workers", [])
     if totals is None or not isinstance(workers, list):
         return None
-    parsed = [_parse_worker(worker) for worker in workers]
+    parsed = [_parse_source(entry) for entry in workers]
     known = [pair for pair in parsed if pair is not None]
     if not known or len(known) != len(parsed):
         return Record(totals)
     return Record(totals, known[0][0], dict(known[1:]))
 
 
-def _parse_worker(value: object) -> tuple[Worker, Totals] | None:
+def _parse_source(value: object) -> tuple[Source, Totals] | None:
     if not isinstance(value, list) or len(value) != 2 + len(KEYS):
         return None
     totals = _parse_totals(value[2:])
     if totals is None or not all(_is_count(part) for part in value[:2]):
         return None
-    return Worker(int(value[0]), int(value[1])), totals
+    return Source(int(value[0]), int(value[1])), totals
 
 
 def _parse_totals(values: Iterable[object]) -> Totals | None:
@@ -211,9 +253,9 @@ def render_counters(counters: Counters) -> bytes:
 
 def _render_record(record: Record) -> dict[str, object]:
     rendered: dict[str, object] = dict(zip(KEYS, _numbers(record.totals), strict=True))
-    if record.worker != UNKNOWN:
-        workers = {record.worker: record.totals, **record.old}
-        rendered["workers"] = [[worker.pid, worker.started, *_numbers(values)] for worker, values in workers.items()]
+    if record.source != UNKNOWN:
+        sources = {record.source: record.totals, **record.old}
+        rendered["workers"] = [[source.number, source.started, *_numbers(values)] for source, values in sources.items()]
     return rendered
 
 

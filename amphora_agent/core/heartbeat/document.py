@@ -44,7 +44,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one collector (one HAProxy, later one LVS listener) contributes to the message."""
+    """What one HAProxy or one LVS listener contributes to the message."""
 
     listeners: Mapping[str, Listener] = field(default_factory=dict)
     pools: Mapping[str, Pool] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import hmac
 import json
 import zlib
 
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 HEX_DIGEST = 64
 RAW_DIGEST = 32
@@ -36,14 +36,14 @@ def open_envelope(envelope: bytes, key: str) -> object:
     """Return the JSON value inside, as a controller would: the hex digest is tried first, then the old raw one.
 
     Raises:
-        InvalidRequest: neither digest fits, or what is inside is no deflated JSON text.
+        MalformedData: neither digest fits, or what is inside is no deflated JSON text.
     """
     try:
         return _open(envelope, key, HEX_DIGEST)
-    except InvalidRequest as error:
+    except MalformedData as error:
         try:
             return _open(envelope, key, RAW_DIGEST)
-        except InvalidRequest:
+        except MalformedData:
             raise error from None
 
 
@@ -52,15 +52,15 @@ def _open(envelope: bytes, key: str, length: int) -> object:
     mac = _mac(compressed, key)
     expected = mac.digest() if length == RAW_DIGEST else mac.hexdigest().encode()
     if not hmac.compare_digest(digest, expected):
-        raise InvalidRequest("cannot open the envelope", "the digest does not fit")
+        raise MalformedData("cannot open the envelope", "the digest does not fit")
     inflate = zlib.decompressobj()
     try:
         payload = inflate.decompress(compressed, MESSAGE_MAX)
         if not inflate.eof:
-            raise InvalidRequest("cannot open the envelope", "the zlib stream is cut off or too long")
+            raise MalformedData("cannot open the envelope", "the zlib stream is cut off or too long")
         value: object = json.loads(payload.decode("utf-8"))
     except (zlib.error, ValueError, RecursionError) as error:
-        raise InvalidRequest("cannot open the envelope", str(error)) from error
+        raise MalformedData("cannot open the envelope", str(error)) from error
     return value
 
 

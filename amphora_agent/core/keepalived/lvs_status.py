@@ -1,6 +1,6 @@
 """What a heartbeat says of one LVS listener, from its configuration and the kernel's table. Reads nothing itself.
 
-Decision: each address of a listener is counted as a worker of its own, named by a checksum of its key. An address that
+Decision: each address of a listener is a source of counters of its own, named by a checksum of its key. An address that
 is missing for a moment (a restart of keepalived) keeps its last value instead of pulling the sum down, which would
 look like a reset and count everything twice.
 """
@@ -11,11 +11,10 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator
 
-from amphora_agent.core.heartbeat.counters import Sample, Totals
+from amphora_agent.core.heartbeat.counters import Sample, Source, Totals
 from amphora_agent.core.heartbeat.document import Listener, Part, Pool
 from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, Service, ServiceKey, Table
 from amphora_agent.core.keepalived.lvs_config import LvsConfig, VirtualServer
-from amphora_agent.core.process_id import Worker
 
 OPEN = "OPEN"
 UP, DOWN = "UP", "DOWN"
@@ -56,12 +55,12 @@ def _samples(keys: Iterable[ServiceKey], table: Table) -> tuple[Sample, ...]:
 
 def _sample(key: ServiceKey, service: Service | None) -> Sample:
     name = f"{key.protocol:d} {key.endpoint.address} {key.endpoint.port}"
-    worker = Worker(zlib.crc32(name.encode()) or 1, 0)
+    source = Source(zlib.crc32(name.encode()) or 1)
     if service is None:
-        return Sample(worker, None)
+        return Sample(source, None)
     totals = Totals(bytes_in=service.bytes_in, bytes_out=service.bytes_out, connections=service.connections)
     active = sum(destination.active_connections for destination in service.destinations.values())
-    return Sample(worker, totals, active)
+    return Sample(source, totals, active)
 
 
 def _pool(config: LvsConfig, table: Table | None, missing: str) -> Pool:

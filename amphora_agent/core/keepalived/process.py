@@ -9,9 +9,7 @@ Decision: what starts keepalived removes those files first. They outlive a power
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
 
 from amphora_agent.core.ids import ListenerId
 from amphora_agent.core.paths import Paths
@@ -67,29 +65,3 @@ def can_reload(version: str) -> bool:
     """
     match = _VERSION.match(version)
     return match is not None and tuple(int(part) for part in match.groups()) >= RELOADS_WELL_SINCE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What a keepalived process was last given; pid and start (clock ticks since boot) name the process."""
-
-    config: str
-    pid: int
-    started: int
-
-
-def applied_to_json(applied: Applied) -> bytes:
-    """Return the record's file content."""
-    return json.dumps({"config": applied.config, "pid": applied.pid, "started": applied.started}).encode()
-
-
-def applied_from_json(data: bytes) -> Applied | None:
-    """Return the record a file holds, None when it holds none."""
-    try:
-        record = json.loads(data)
-        config, pid, started = record["config"], record["pid"], record["started"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    if not isinstance(config, str) or type(pid) is not int or type(started) is not int:
-        return None
-    return Applied(config=config, pid=pid, started=started)

@@ -1,8 +1,9 @@
-"""The installed HAProxy binary: which version it is."""
+"""The installed HAProxy: which version the binary is, and in which group its workers run."""
 
 from __future__ import annotations
 
 import functools
+import grp
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def installed_version(command: str) -> Version:
         raise HostFailure(f"cannot run {command}", "no such program")
     stat = Path(path).stat()
     return _version(path, (stat.st_ino, stat.st_mtime_ns))
+
+
+def worker_group() -> str:
+    """Return the group workers run in: Debian's name where it exists, Red Hat's otherwise."""
+    try:
+        return grp.getgrnam("nogroup").gr_name
+    except KeyError:
+        return "haproxy"
 
 
 @functools.lru_cache(maxsize=4)

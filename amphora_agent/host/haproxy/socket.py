@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 
-from amphora_agent.errors import HostFailure, InvalidRequest
+from amphora_agent.errors import HostFailure, MalformedData
+from amphora_agent.host.deadline import Deadline
 
 ANSWER_MAX = 64 * 1024 * 1024
 CHUNK = 64 * 1024
@@ -22,19 +22,19 @@ def query(path: Path, command: str, timeout: float, payload: str = "") -> bytes:
         payload: what the command takes as its payload; lines that all end in a line feed, none of them empty.
 
     Raises:
-        InvalidRequest: the command holds a control character or `;`, or the payload an empty line, so it would be
+        MalformedData: the command holds a control character or `;`, or the payload an empty line, so it would be
             more than one; nothing is sent.
-        HostFailure: nobody listens, or the answer did not end in time.
+        HostFailure: no process listens, or the answer did not end in time.
 
     Source: HAProxy management guide 9.3: commands end at a line feed or `;`; without the interactive mode the
     connection is closed after the answer.
     """
     if ";" in command or not command.isprintable():
-        raise InvalidRequest("cannot send this to HAProxy", "a command holds no control character and no `;`")
+        raise MalformedData("cannot send this to HAProxy", "a command holds no control character and no `;`")
     if payload and ("\n\n" in payload or payload[0] == "\n" or payload[-1] != "\n"):
-        raise InvalidRequest("cannot send this to HAProxy", "a payload ends at its first empty line")
+        raise MalformedData("cannot send this to HAProxy", "a payload ends at its first empty line")
     text = f"{command} <<\n{payload}\n" if payload else f"{command}\n"
-    deadline = time.monotonic() + timeout
+    deadline = Deadline.after(timeout)
     answer = bytearray()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
@@ -55,8 +55,8 @@ def query(path: Path, command: str, timeout: float, payload: str = "") -> bytes:
     raise HostFailure(f"cannot take the answer of {path}", f"longer than {ANSWER_MAX} bytes")
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
+def _left(deadline: Deadline) -> float:
+    left = deadline.left()
     if left <= 0:
         raise TimeoutError
     return left

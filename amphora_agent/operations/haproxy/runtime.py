@@ -1,107 +1,60 @@
-"""Change a running HAProxy through its runtime API, prove that it came out right, and delete removed servers later.
-
-Decision: a removed server is put into maintenance and hidden from heartbeats at once, but deleted only when its last
-connection is gone; `remove_idle` retries from a background thread for as long as that takes. No connection is cut.
-It costs one small file per load balancer, read by the heartbeat, that lists who is waiting.
-"""
+"""Change a running HAProxy through its runtime API, and prove that it came out right."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from amphora_agent.core.haproxy import runtime as haproxy_runtime
-from amphora_agent.core.haproxy.change import Ability, Applied, Stored, applied_from_json, applied_to_json
-from amphora_agent.core.haproxy.config import parse
-from amphora_agent.core.haproxy.plan import Plan, is_removal_safe
-from amphora_agent.core.haproxy.runtime import Command
-from amphora_agent.core.haproxy.steps import AddServer, RemoveServer, ReplaceServer
+from amphora_agent.core.haproxy.change import Permissions, Stored
+from amphora_agent.core.haproxy.crash import has_crashed
+from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.core.haproxy.verification import questions
-from amphora_agent.core.haproxy.version import Version, parse_version
-from amphora_agent.core.ids import LoadBalancerId, is_id
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.paths import LoadBalancerPaths
+from amphora_agent.core.records import applied_config
+from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
-from amphora_agent.host.haproxy.socket import query
+from amphora_agent.host.deadline import Deadline
+from amphora_agent.host.haproxy.master import Worker
+from amphora_agent.host.procfs import TICKS_PER_SECOND
 from amphora_agent.host.uptime import boot_seconds
-from amphora_agent.operations.amphora import Amphora, Change
+from amphora_agent.operations.amphora import Change
+from amphora_agent.operations.haproxy import removals
+from amphora_agent.operations.haproxy.proxy import FAILURE, RunningProxy
 
 LOG = logging.getLogger(__name__)
 
-COMMAND_TIMEOUT = 3.0
 PLAN_TIMEOUT = 10.0
-# A worker that ends so soon after a runtime change is taken to have crashed of it.
-CRASH_SECONDS = 600.0
-# Versions that may delete a server a stream still points to delete only after every retry must be over.
-UNSAFE_REMOVAL_SECONDS = 120.0
-REMOVALS_WATCHER = "removed servers"
-REMOVAL_INTERVAL = 2.0
-# Whoever removes a server calls the watcher; this is for what a crash left.
-IDLE_INTERVAL = 300.0
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-
-# Backend -> server that waits for its deletion -> seconds since boot when it began to.
-Removing = dict[str, dict[str, float]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningProxy:
-    """One HAProxy as the runtime API reaches it.
+def permissions(
+    change: Change, own: LoadBalancerPaths, applied: AppliedConfig | None, worker: Worker | None
+) -> Permissions:
+    """Return what may be done at run time, and record it when the worker crashed after a runtime change.
 
-    `removing` is the file of servers waiting for their deletion; `timeout` the seconds each command may take.
+    The record is gone at the next start of the agent: `clear_reload_only`.
+
+    Args:
+        change: for the settings.
+        own: files of the load balancer.
+        applied: what was last given to HAProxy, None when it is not known.
+        worker: the current one, None when none answers.
     """
-
-    socket: Path
-    removing: Path
-    version: Version
-    timeout: float = COMMAND_TIMEOUT
-
-
-def ability(change: Change, lb_id: LoadBalancerId, applied: Applied | None, running: Worker | None) -> Ability:
-    """Return what may be done at run time, and note it for good when the worker crashed after a runtime change.
-
-    The note is gone at the next start of the agent: `clear_reload_only`.
-    """
-    paths, settings = change.paths, change.settings_file.current()
-    reason = (files.read_optional(paths.loadbalancer(lb_id).reload_only) or b"").decode("utf-8", "replace")
-    if not reason and applied is not None and has_crashed(applied, running, boot_seconds()):
+    settings, running = change.settings_file.current(), None if worker is None else worker.process
+    reason = (files.read_optional(own.reload_only) or b"").decode("utf-8", "replace")
+    if not reason and applied is not None and has_crashed(applied, running, boot_seconds(), TICKS_PER_SECOND):
         reason = "HAProxy ended soon after a change at run time"
-        files.write_volatile(paths.loadbalancer(lb_id).reload_only, reason.encode())
-        LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", lb_id, reason)
-    version = None if running is None else running_version(paths.loadbalancer(lb_id).admin_socket)
-    return Ability(
-        version=version,
+        files.write_volatile(own.reload_only, reason.encode())
+        LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", own.lb_id, reason)
+    return Permissions(
+        version=None if worker is None else worker.version,
         runtime_changes=settings.runtime_changes,
         reload_only=reason,
         new_members_start_down=settings.new_members_start_down,
     )
-
-
-def has_crashed(applied: Applied, running: Worker | None, now: float) -> bool:
-    """Tell whether the worker that was changed at run time ended within ten minutes of it.
-
-    Args:
-        applied: the record of the last change.
-        running: the current worker; it started when the other had ended.
-        now: seconds since boot.
-    """
-    if applied.changed_at is None or applied.worker == running:
-        return False
-    ended = now if running is None else running.started / TICKS_PER_SECOND
-    return 0 <= ended - applied.changed_at < CRASH_SECONDS
-
-
-def running_version(socket: Path) -> Version | None:
-    """Return the version of the process that answers, None when none does; the binary on disk may be another."""
-    try:
-        return parse_version(query(socket, "show info", COMMAND_TIMEOUT).decode("utf-8", "replace"))
-    except HostFailure:
-        return None
 
 
 def clear_reload_only(change: Change) -> None:
@@ -111,8 +64,8 @@ def clear_reload_only(change: Change) -> None:
 
 
 def change_running(
-    change: Change, lb_id: LoadBalancerId, applied: Applied, stored: Stored, plan: Plan, version: Version
-) -> Applied:
+    change: Change, own: LoadBalancerPaths, applied: AppliedConfig, stored: Stored, plan: Plan, version: Version
+) -> None:
     """Perform a plan, verify it, and record what HAProxy now runs.
 
     The record says "unfinished" meanwhile, so that a crash of ours in between is followed by a reload.
@@ -120,26 +73,14 @@ def change_running(
     Raises:
         HostFailure: HAProxy has to be reloaded; nothing may be concluded about what it runs.
     """
-    path = change.paths.loadbalancer(lb_id).applied
-    files.write_volatile(path, applied_to_json(replace(applied, is_unfinished=True, changed_at=boot_seconds())))
-    proxy = RunningProxy(
-        socket=change.paths.loadbalancer(lb_id).admin_socket,
-        removing=change.paths.loadbalancer(lb_id).removing,
-        version=version,
+    unfinished = replace(applied, is_unfinished=True, changed_at=boot_seconds())
+    files.write_volatile(own.applied, applied_config.encode(unfinished))
+    perform(RunningProxy(socket=own.admin_socket, removing=own.removing, version=version), plan, stored)
+    change.watchers.call(removals.WATCHER)
+    done = replace(
+        stored.applied_to(applied.worker), aliases=plan.aliases, commits=plan.commits, changed_at=boot_seconds()
     )
-    perform(proxy, plan, stored)
-    change.watchers.call(REMOVALS_WATCHER)
-    done = Applied(
-        config=stored.config,
-        digests=stored.digests,
-        crt_lists=stored.crt_lists,
-        worker=applied.worker,
-        aliases=plan.aliases,
-        commits=plan.commits,
-        changed_at=boot_seconds(),
-    )
-    files.write_volatile(path, applied_to_json(done))
-    return done
+    files.write_volatile(own.applied, applied_config.encode(done))
 
 
 def perform(proxy: RunningProxy, plan: Plan, stored: Stored) -> None:
@@ -157,18 +98,16 @@ def perform(proxy: RunningProxy, plan: Plan, stored: Stored) -> None:
             for command in haproxy_runtime.commands_of(step, payloads.get(haproxy_runtime.file_of(step) or "", ""))
         ]
     except AgentError as error:
-        raise HostFailure("cannot change HAProxy at run time", f"{error}: {error.detail}") from error
-    removing = _note_removals(proxy, plan)
-    deadline = time.monotonic() + PLAN_TIMEOUT
+        raise HostFailure(FAILURE, f"{error}: {error.detail}") from error
+    removing = removals.begin(proxy, plan)
+    deadline = Deadline.after(PLAN_TIMEOUT)
     for command in commands:
-        _send(proxy, command, min(proxy.timeout, _left(deadline)))
-    for question in questions(plan, parse(stored.config), stored.crt_lists, payloads, removing):
-        answer = query(proxy.socket, question.command, min(proxy.timeout, _left(deadline))).decode("utf-8", "replace")
-        mismatch = question.mismatch(answer)
+        proxy.send(command, deadline)
+    for question in questions(plan, stored.parsed, stored.crt_lists, payloads, removing):
+        mismatch = question.mismatch(proxy.ask(question.command, deadline))
         if mismatch is not None:
-            raise HostFailure("cannot change HAProxy at run time", mismatch)
-    if removing and is_removal_safe(proxy.version):
-        _delete(proxy, removing)
+            raise HostFailure(FAILURE, mismatch)
+    removals.delete_at_once(proxy, removing)
 
 
 def _payloads(plan: Plan) -> dict[str, str]:
@@ -181,155 +120,3 @@ def _payloads(plan: Plan) -> dict[str, str]:
             raise HostFailure(f"cannot read {name}", "it is gone")
         payloads[name] = haproxy_runtime.payload_of(data)
     return payloads
-
-
-def _note_removals(proxy: RunningProxy, plan: Plan) -> Removing:
-    """Write down who will wait for deletion before it happens, and delete who is wanted again."""
-    before = read_removing(proxy.removing)
-    after: Removing = {backend: dict(names) for backend, names in before.items()}
-    for step in plan.steps:
-        match step:
-            case RemoveServer(backend, name):
-                after.setdefault(backend, {})[name] = boot_seconds()
-            case AddServer(backend, server) | ReplaceServer(backend, server) if server.name in after.get(backend, ()):
-                if not is_removal_safe(proxy.version):
-                    raise HostFailure("cannot change HAProxy at run time", f"{server.name} is still being removed")
-                _send(proxy, haproxy_runtime.delete_server_if_there(backend, server.name), proxy.timeout)
-                del after[backend][server.name]
-            case _:
-                continue
-    if after != before:
-        _write_removing(proxy.removing, after)
-    return {backend: names for backend, names in after.items() if names}
-
-
-def _send(proxy: RunningProxy, command: Command, timeout: float) -> None:
-    """Send one command.
-
-    Raises:
-        HostFailure: it was not carried out, or nobody knows.
-    """
-    answer = query(proxy.socket, command.text, timeout, command.payload).decode("utf-8", "replace")
-    if not command.accepts(answer):
-        raise HostFailure("cannot change HAProxy at run time", f"{command.text}: {answer.strip()[:300]}")
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise HostFailure("cannot change HAProxy at run time", f"it takes longer than {PLAN_TIMEOUT:g} s")
-    return left
-
-
-def read_removing(path: Path) -> Removing:
-    """Return who waits for deletion; empty when there is no such file, or junk in it."""
-    try:
-        document = json.loads(files.read_optional(path) or b"{}")
-    except ValueError:
-        return {}
-    if not isinstance(document, dict):
-        return {}
-    return {
-        backend: {name: since for name, since in names.items() if isinstance(since, int | float)}
-        for backend, names in document.items()
-        if isinstance(names, dict)
-    }
-
-
-def _write_removing(path: Path, removing: Removing) -> None:
-    left = {backend: names for backend, names in removing.items() if names}
-    if left:
-        files.write_volatile(path, json.dumps(left).encode())
-    else:
-        files.remove_volatile(path)
-
-
-def forget_removals(change: Change, lb_id: LoadBalancerId) -> None:
-    """Forget who waited for deletion: a started or reloaded HAProxy has only the servers of the file."""
-    files.remove_volatile(change.paths.loadbalancer(lb_id).removing)
-
-
-def look_after_removed(amphora: Amphora) -> float:
-    """Delete removed servers that are idle; return the seconds until the next look."""
-    return REMOVAL_INTERVAL if remove_idle(amphora) else IDLE_INTERVAL
-
-
-def remove_idle(amphora: Amphora) -> int:
-    """Delete waiting servers that have no connection left; return how many still wait.
-
-    While something is being changed they are left for the next round: changes do not wait for this.
-    """
-    waiting = 0
-    for lb_id in _waiting_ids(amphora):
-        with amphora.changing_politely() as change:
-            if change is None:
-                return waiting + 1
-            try:
-                waiting += _remove_idle(change, lb_id)
-            except (AgentError, OSError) as error:
-                LOG.warning("cannot delete removed servers lb=%s: %s %s", lb_id, error, getattr(error, "detail", ""))
-    return waiting
-
-
-def _waiting_ids(amphora: Amphora) -> Iterator[LoadBalancerId]:
-    for path in sorted(amphora.paths.agent.glob("*/removing.json")):
-        if is_id(path.parent.name):
-            yield LoadBalancerId(path.parent.name)
-
-
-def _remove_idle(change: Change, lb_id: LoadBalancerId) -> int:
-    paths = change.paths
-    applied = applied_from_json(files.read_optional(paths.loadbalancer(lb_id).applied) or b"")
-    version = running_version(paths.loadbalancer(lb_id).admin_socket)
-    removing = read_removing(paths.loadbalancer(lb_id).removing)
-    waiting = sum(len(names) for names in removing.values())
-    if applied is None or applied.is_unfinished or version is None:
-        return waiting
-    deletable = removing if is_removal_safe(version) else deletable_with_care(removing, applied, boot_seconds())
-    _renew_suspicion(paths.loadbalancer(lb_id).applied, applied)
-    left = _delete(
-        RunningProxy(
-            socket=paths.loadbalancer(lb_id).admin_socket, removing=paths.loadbalancer(lb_id).removing, version=version
-        ),
-        deletable,
-    )
-    if left < waiting:
-        LOG.info("deleted removed servers lb=%s deleted=%d waiting=%d", lb_id, waiting - left, left)
-    return left
-
-
-def _renew_suspicion(path: Path, applied: Applied) -> None:
-    """Have a crash counted against changes at run time while servers are deleted, long after the change itself."""
-    now = boot_seconds()
-    if applied.changed_at is None or not 0 <= now - applied.changed_at < CRASH_SECONDS / 2:
-        files.write_volatile(path, applied_to_json(replace(applied, changed_at=now)))
-
-
-def deletable_with_care(removing: Removing, applied: Applied, now: float) -> Removing:
-    """Return who may be deleted where HAProxy does not see every user of a server.
-
-    A stream lets go of a server in maintenance when its retries are over; a client's HTTP/2 connection to it may
-    stay for ever, so where members may speak HTTP/2 nobody is deleted: the next reload does it.
-    """
-    sections = {section.name: section for section in parse(applied.config).sections if section.kind == "backend"}
-    speaks_h2 = {name for name, section in sections.items() if any(" alpn " in line for line in section.lines)}
-    return {
-        backend: {name: since for name, since in names.items() if not 0 <= now - since < UNSAFE_REMOVAL_SECONDS}
-        for backend, names in removing.items()
-        if backend in sections and backend not in speaks_h2
-    }
-
-
-def _delete(proxy: RunningProxy, deletable: Removing) -> int:
-    """Try to delete each of these servers once; return how many servers still wait, others included."""
-    left = read_removing(proxy.removing)
-    before = {backend: dict(names) for backend, names in left.items()}
-    for backend, names in deletable.items():
-        for name in names:
-            command = haproxy_runtime.delete_server_if_there(backend, name)
-            answer = query(proxy.socket, command.text, proxy.timeout).decode("utf-8", "replace")
-            if command.accepts(answer):
-                del left[backend][name]
-    if left != before:
-        _write_removing(proxy.removing, left)
-    return sum(len(names) for names in left.values())

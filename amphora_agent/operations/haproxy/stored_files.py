@@ -26,4 +26,4 @@ def gather(text: str) -> Stored:
         if name in lists:
             contents[name] = data.decode("utf-8", "replace")
             pending.extend(haproxy_config.crt_list_files(contents[name]))
-    return Stored(config=text, digests=digests, crt_lists=contents)
+    return Stored(config=text, parsed=config, digests=digests, crt_lists=contents)

@@ -21,8 +21,10 @@ from amphora_agent.core.keepalived import lvs_change, lvs_config, vrrp_script
 from amphora_agent.core.keepalived import process as keepalived_process
 from amphora_agent.core.keepalived.ipvs import ServiceKey
 from amphora_agent.core.keepalived.lvs_status import is_pending, pending
-from amphora_agent.core.keepalived.process import Applied, applied_from_json, applied_to_json
 from amphora_agent.core.network.sysctls import REQUIRED_SYSCTLS
+from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records import keepalived as keepalived_record
+from amphora_agent.core.records.keepalived import KeepalivedRecord
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, NotFound, reported_as
@@ -174,7 +176,7 @@ def reassert_settings(change: Change) -> None:
 def _follow(change: Change, listener_id: ListenerId, unit: Unit, text: str) -> None:
     """Bring the running keepalived to the stored configuration by the gentlest means."""
     paths = change.paths
-    applied = applied_from_json(files.read_optional(paths.lvs(listener_id).applied) or b"")
+    applied = keepalived_record.decode(files.read_optional(paths.lvs(listener_id).applied))
     if not is_alive(change, listener_id):
         _restart(change, listener_id, unit, reason="not running")
     elif applied is not None and applied == _record(change, listener_id, text):
@@ -194,7 +196,7 @@ def _follow(change: Change, listener_id: ListenerId, unit: Unit, text: str) -> N
     record = _record(change, listener_id, text)
     if record is None:
         raise HostFailure("cannot run keepalived", "it ended")
-    files.write_volatile(paths.lvs(listener_id).applied, applied_to_json(record))
+    files.write_volatile(paths.lvs(listener_id).applied, keepalived_record.encode(record))
     files.write_volatile(paths.lvs(listener_id).changed, b"%.3f" % boot_seconds())
 
 
@@ -308,10 +310,10 @@ def _read(path: Path) -> str:
     return (files.read_optional(path) or b"").decode("utf-8", "replace")
 
 
-def _record(amphora: Amphora, listener_id: ListenerId, text: str) -> Applied | None:
+def _record(amphora: Amphora, listener_id: ListenerId, text: str) -> KeepalivedRecord | None:
     pid = read_pid(amphora.paths.lvs(listener_id).pid)
     started = process_start_time(pid) if pid is not None else None
-    return Applied(config=text, pid=pid, started=started) if pid is not None and started is not None else None
+    return KeepalivedRecord(text, ProcessId(pid, started)) if pid is not None and started is not None else None
 
 
 def _until(seconds: float) -> Iterator[None]:

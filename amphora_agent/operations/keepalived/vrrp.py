@@ -19,8 +19,10 @@ from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.keepalived import process as keepalived_process
 from amphora_agent.core.keepalived import vrrp_config, vrrp_script
 from amphora_agent.core.keepalived.ipvs import Address
-from amphora_agent.core.keepalived.process import Applied, applied_from_json, applied_to_json
 from amphora_agent.core.network.model import RemoveAddress
+from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records import keepalived as keepalived_record
+from amphora_agent.core.records.keepalived import KeepalivedRecord
 from amphora_agent.core.settings import Topology
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, reported_as
@@ -240,7 +242,7 @@ def _reload(change: Change, unit: Unit) -> None:
     pid = read_pid(paths.vrrp.pid)
     if config is None or pid is None or not is_alive(change):
         raise HostFailure("cannot reload keepalived", "it is not running")
-    applied = applied_from_json(files.read_optional(paths.vrrp.applied) or b"")
+    applied = keepalived_record.decode(files.read_optional(paths.vrrp.applied))
     if applied is not None and applied == _applied(config, pid):
         LOG.info("left keepalived of VRRP alone reason=it has this configuration")
         return
@@ -254,12 +256,12 @@ def _record(change: Change, config: bytes) -> None:
     applied = _applied(config, pid) if pid is not None else None
     if applied is not None:
         files.make_directory(change.paths.vrrp.agent, 0o700)
-        files.write_volatile(change.paths.vrrp.applied, applied_to_json(applied))
+        files.write_volatile(change.paths.vrrp.applied, keepalived_record.encode(applied))
 
 
-def _applied(config: bytes, pid: int) -> Applied | None:
+def _applied(config: bytes, pid: int) -> KeepalivedRecord | None:
     started = process_start_time(pid)
-    return None if started is None else Applied(config=config.decode("utf-8", "replace"), pid=pid, started=started)
+    return None if started is None else KeepalivedRecord(config.decode("utf-8", "replace"), ProcessId(pid, started))
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

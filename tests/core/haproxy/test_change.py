@@ -7,46 +7,42 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from amphora_agent.core.haproxy.change import (
-    Ability,
-    Applied,
     Decision,
     Nothing,
+    Permissions,
     Reload,
     Start,
-    Stored,
-    applied_from_json,
-    applied_to_json,
     decide,
 )
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records.applied_config import AppliedConfig
+from testbed import haproxy_text
 
 SAMPLES_DIRECTORY = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 SAMPLES = {path.stem: path.read_text() for path in sorted(SAMPLES_DIRECTORY.glob("*.cfg"))}
-WORKER = Worker(4711, 123456)
-ABILITY = Ability(version=Version(3, 0, 11))
-RELOAD_ONLY = replace(ABILITY, runtime_changes=False)
+WORKER = ProcessId(4711, 123456)
+PERMISSIONS = Permissions(version=Version(3, 0, 11))
+RELOAD_ONLY = replace(PERMISSIONS, runtime_changes=False)
 BACKEND = "backend p:l\n    balance {algorithm}\n    option allbackups\n{servers}"
 A = "    server a 10.0.0.1:80 weight 1\n"
 B = "    server b 10.0.0.2:80 weight 1\n"
 
 
-def telling_lines(text: str) -> list[str]:
+def significant_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def change(before: str, after: str, ability: Ability = RELOAD_ONLY) -> Decision:
-    applied = Applied(config=before, digests={}, worker=WORKER)
-    return decide(applied, Stored(config=after, digests={}), WORKER, ability)
+def change(before: str, after: str, permissions: Permissions = RELOAD_ONLY) -> Decision:
+    applied = AppliedConfig(config=before, digests={}, worker=WORKER)
+    return decide(applied, haproxy_text.stored(config=after, digests={}), WORKER, permissions)
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.permutations(SAMPLES, 2)))
 def test_two_samples_are_the_same_only_if_their_lines_are(before: str, after: str) -> None:
-    expected = Nothing if telling_lines(SAMPLES[before]) == telling_lines(SAMPLES[after]) else Reload
+    expected = Nothing if significant_lines(SAMPLES[before]) == significant_lines(SAMPLES[after]) else Reload
     assert isinstance(change(SAMPLES[before], SAMPLES[after]), expected)
 
 
@@ -93,62 +89,30 @@ def test_order_of_servers_matters_where_they_inherit_or_only_the_first_backup_ta
     ],
 )
 def test_the_reason_names_what_changed(before: str, after: str, reason: str) -> None:
-    assert change(before, after, ABILITY) == Reload(reason)
+    assert change(before, after, PERMISSIONS) == Reload(reason)
 
 
 def test_a_renewed_certificate_under_the_same_text_is_a_change() -> None:
-    applied = Applied(config="global\n", digests={"/c/l.pem": "1", "/c/a.pem": "2"}, worker=WORKER)
-    renewed = Stored(config="global\n", digests={"/c/l.pem": "3", "/c/b.pem": "4"})
+    applied = AppliedConfig(config="global\n", digests={"/c/l.pem": "1", "/c/a.pem": "2"}, worker=WORKER)
+    renewed = haproxy_text.stored(config="global\n", digests={"/c/l.pem": "3", "/c/b.pem": "4"})
     assert decide(applied, renewed, WORKER, RELOAD_ONLY) == Reload(
         "the content of a.pem changed; runtime changes are switched off"
     )
-    same = Stored(config="global\n", digests=dict(applied.digests))
+    same = haproxy_text.stored(config="global\n", digests=dict(applied.digests))
     assert isinstance(decide(applied, same, WORKER, RELOAD_ONLY), Nothing)
 
 
 def test_a_load_balancer_that_does_not_run_is_started() -> None:
-    stored = Stored(config="global\n", digests={})
-    assert isinstance(decide(None, stored, None, ABILITY), Start)
-    assert isinstance(decide(Applied(config="global\n", digests={}, worker=WORKER), stored, None, ABILITY), Start)
+    stored = haproxy_text.stored(config="global\n", digests={})
+    assert isinstance(decide(None, stored, None, PERMISSIONS), Start)
+    assert isinstance(
+        decide(AppliedConfig(config="global\n", digests={}, worker=WORKER), stored, None, PERMISSIONS), Start
+    )
 
 
 def test_what_is_not_known_to_run_is_reloaded() -> None:
-    stored = Stored(config="global\n", digests={})
-    applied = Applied(config="global\n", digests={}, worker=WORKER)
-    assert isinstance(decide(None, stored, WORKER, ABILITY), Reload)
-    assert isinstance(decide(applied, stored, replace(WORKER, pid=1), ABILITY), Reload)
-    assert isinstance(decide(applied, stored, replace(WORKER, started=1), ABILITY), Reload)
-
-
-records = st.builds(
-    Applied,
-    config=st.text(st.characters()),
-    digests=st.dictionaries(st.text(), st.text()),
-    worker=st.builds(Worker, st.integers(), st.integers()),
-)
-
-
-@given(records)
-def test_the_record_survives_the_disk(applied: Applied) -> None:
-    assert applied_from_json(applied_to_json(applied)) == applied
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\xff\xfe",
-        b"null",
-        b"[]",
-        b"{}",
-        b"[" * 100_000,
-        b'{"config": 1, "digests": {}, "worker": {"pid": 1, "started": 1}}',
-        b'{"config": "", "digests": [], "worker": {"pid": 1, "started": 1}}',
-        b'{"config": "", "digests": {"a": 1}, "worker": {"pid": 1, "started": 1}}',
-        b'{"config": "", "digests": {}, "worker": {"pid": true, "started": 1}}',
-        b'{"config": "", "digests": {}, "worker": {"pid": "1", "started": 1}}',
-        b'{"config": "", "digests": {}, "worker": 5}',
-    ],
-)
-def test_junk_on_disk_is_no_record(data: bytes) -> None:
-    assert applied_from_json(data) is None
+    stored = haproxy_text.stored(config="global\n", digests={})
+    applied = AppliedConfig(config="global\n", digests={}, worker=WORKER)
+    assert isinstance(decide(None, stored, WORKER, PERMISSIONS), Reload)
+    assert isinstance(decide(applied, stored, replace(WORKER, pid=1), PERMISSIONS), Reload)
+    assert isinstance(decide(applied, stored, replace(WORKER, started=1), PERMISSIONS), Reload)

@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy.change import Ability, Applied, Decision, Nothing, Reload, Runtime, Stored, decide
+from amphora_agent.core.haproxy.change import (
+    Decision,
+    Nothing,
+    Permissions,
+    Reload,
+    Runtime,
+    Stored,
+    decide,
+)
 from amphora_agent.core.haproxy.config import crt_list_files, crt_lists, parse, referenced_files, split_words
-from amphora_agent.core.haproxy.plan import MAX_COMMANDS, Commits
+from amphora_agent.core.haproxy.plan import MAX_COMMANDS
 from amphora_agent.core.haproxy.server_line import Server, parse_server
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
@@ -21,16 +29,18 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records.applied_config import AppliedConfig, Commits
+from testbed import haproxy_text
 
 SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
-WORKER = Worker(1, 2)
+WORKER = ProcessId(1, 2)
 V26, V30 = Version(2, 6, 12), Version(3, 0, 11)
 CHECK = "check inter 5s fall 3 rise 2"
 
@@ -50,16 +60,20 @@ class Files:
             named.update(crt_list_files(self.lists.get(path, "")))
         contents = {**{path: path for path in named}, **self.lists, **self.contents}
         digests = {path: hashlib.sha256(contents[path].encode()).hexdigest() for path in named}
-        return Stored(config=self.config, digests=digests, crt_lists=self.lists)
+        return haproxy_text.stored(config=self.config, digests=digests, crt_lists=self.lists)
 
 
-def decided(before: Files, after: Files, ability: Ability | None = None, applied: Applied | None = None) -> Decision:
+def decided(
+    before: Files, after: Files, permissions: Permissions | None = None, applied: AppliedConfig | None = None
+) -> Decision:
     stored = before.stored()
-    record = applied or Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=WORKER)
-    return decide(record, after.stored(), WORKER, ability or Ability(version=V30))
+    record = applied or AppliedConfig(
+        config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=WORKER
+    )
+    return decide(record, after.stored(), WORKER, permissions or Permissions(version=V30))
 
 
-def steps(decision: Decision) -> tuple[Step, ...]:
+def steps(decision: Decision) -> tuple[RuntimeStep, ...]:
     assert isinstance(decision, Runtime), decision
     return decision.plan.steps
 
@@ -101,7 +115,7 @@ A, B, C = f"a 10.0.0.1:80 weight 1 {CHECK}", f"b 10.0.0.2:80 weight 1 {CHECK}", 
         ),
     ],
 )
-def test_member_changes(before: list[str], after: list[str], expected: list[Step], algorithm: str) -> None:
+def test_member_changes(before: list[str], after: list[str], expected: list[RuntimeStep], algorithm: str) -> None:
     decision = decided(backend(*before, algorithm=algorithm), backend(*after, algorithm=algorithm))
     assert list(steps(decision)) == expected
     assert isinstance(decision, Runtime)
@@ -159,7 +173,7 @@ def test_source_balancing_still_enables_and_disables() -> None:
     ],
 )
 def test_adding_by_version(version: Version | None, expected: type[Decision]) -> None:
-    assert isinstance(decided(backend(A), backend(A, B), Ability(version=version)), expected)
+    assert isinstance(decided(backend(A), backend(A, B), Permissions(version=version)), expected)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +181,7 @@ def test_adding_by_version(version: Version | None, expected: type[Decision]) ->
 )
 def test_cookies_by_version(version: Version, expected: type[Decision]) -> None:
     before, after = backend(f"{A} cookie a"), backend(f"{A} cookie a", f"{B} cookie b")
-    assert isinstance(decided(before, after, Ability(version=version)), expected)
+    assert isinstance(decided(before, after, Permissions(version=version)), expected)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +195,7 @@ def test_cookies_by_version(version: Version, expected: type[Decision]) -> None:
     ],
 )
 def test_replacing_at_once_by_version(version: Version, expected: type[Decision]) -> None:
-    decision = decided(backend(A, B), backend(A, f"{B} backup"), Ability(version=version))
+    decision = decided(backend(A, B), backend(A, f"{B} backup"), Permissions(version=version))
     assert isinstance(decision, expected)
 
 
@@ -200,25 +214,25 @@ def test_replacing_at_once_by_version(version: Version, expected: type[Decision]
     ],
 )
 def test_the_leastconn_abort_is_avoided(version: Version, algorithm: str, expected: type[Decision]) -> None:
-    ability = Ability(version=version)
+    permissions = Permissions(version=version)
     for after in (backend(A, B, algorithm=algorithm), backend(f"{A} disabled", algorithm=algorithm)):
-        assert isinstance(decided(backend(A, algorithm=algorithm), after, ability), expected)
+        assert isinstance(decided(backend(A, algorithm=algorithm), after, permissions), expected)
 
 
 def test_switches() -> None:
     before, after = backend(A), backend(A, B)
-    assert isinstance(decided(before, after, Ability(version=V30, runtime_changes=False)), Reload)
-    decision = decided(before, after, Ability(version=V30, reload_only="it crashed"))
+    assert isinstance(decided(before, after, Permissions(version=V30, runtime_changes=False)), Reload)
+    decision = decided(before, after, Permissions(version=V30, reload_only="it crashed"))
     assert isinstance(decision, Reload)
     assert "it crashed" in decision.reason
-    down = steps(decided(before, after, Ability(version=V30, new_members_start_down=True)))
+    down = steps(decided(before, after, Permissions(version=V30, new_members_start_down=True)))
     assert down == (AddServer("p:l", server(B), starts_down=True),)
 
 
 def test_an_interrupted_change_is_followed_by_a_reload_even_back_to_where_it_was() -> None:
     stored = backend(A).stored()
-    record = Applied(config=stored.config, digests={}, worker=WORKER, is_unfinished=True)
-    assert isinstance(decide(record, stored, WORKER, Ability(version=V30)), Reload)
+    record = AppliedConfig(config=stored.config, digests={}, worker=WORKER, is_unfinished=True)
+    assert isinstance(decide(record, stored, WORKER, Permissions(version=V30)), Reload)
 
 
 def test_too_many_steps_are_a_reload() -> None:
@@ -280,7 +294,7 @@ def cert(loaded: str, file: str) -> ReplaceFile:
     ],
 )
 def test_certificate_changes(
-    before: list[str], after: list[str], expected: list[Step], aliases: dict[str, str]
+    before: list[str], after: list[str], expected: list[RuntimeStep], aliases: dict[str, str]
 ) -> None:
     decision = decided(served(*before), served(*after))
     assert list(steps(decision)) == expected
@@ -311,13 +325,13 @@ def test_certificate_changes_that_take_a_reload(before: Files, after: Files) -> 
 def test_a_file_that_is_gone_is_a_reload_which_says_so(lost: str) -> None:
     whole = served(A_PEM, B_PEM)
     stored = whole.stored()
-    record = Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=WORKER)
+    record = AppliedConfig(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=WORKER)
     left = replace(
         stored,
         digests={path: digest for path, digest in stored.digests.items() if path != lost},
         crt_lists={path: text for path, text in stored.crt_lists.items() if path != lost},
     )
-    decision = decide(record, left, WORKER, Ability(version=V30))
+    decision = decide(record, left, WORKER, Permissions(version=V30))
     assert isinstance(decision, Reload)
     assert "is missing" in decision.reason
 
@@ -326,7 +340,7 @@ def test_a_renewed_certificate_is_renewed_again_under_its_first_name() -> None:
     first = decided(served(A_PEM, B_PEM), served(C_PEM, B_PEM))
     assert isinstance(first, Runtime)
     stored = served(C_PEM, B_PEM).stored()
-    record = Applied(
+    record = AppliedConfig(
         config=stored.config,
         digests=stored.digests,
         crt_lists=stored.crt_lists,
@@ -397,7 +411,7 @@ def test_authorities_and_certificates_are_never_both_replaced_in_one_process() -
     before = served(A_PEM, config=CLIENTS.format(B_PEM, C_PEM))
     assert isinstance(decided(before, served(D_PEM, config=CLIENTS.format(E_PEM, C_PEM))), Reload)
     stored = before.stored()
-    record = Applied(
+    record = AppliedConfig(
         config=stored.config,
         digests=stored.digests,
         crt_lists=stored.crt_lists,

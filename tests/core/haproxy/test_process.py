@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.core.haproxy import process as haproxy_process
-from amphora_agent.core.haproxy.process import WorkerProcess, parse_processes
+from amphora_agent.core.haproxy.process import (
+    Info,
+    Processes,
+    ReloadStage,
+    WorkerProcess,
+    parse_info,
+    parse_processes,
+    reload_stage,
+)
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import paths_of
@@ -16,6 +26,7 @@ from amphora_agent.core.settings import Settings
 
 LB = LoadBalancerId("lb-1")
 PATHS = paths_of(Settings())
+OWN = PATHS.loadbalancer(LB)
 FILES = (Path("/a.cfg"), Path("/b.cfg"))
 
 AFTER_A_GOOD_RELOAD = """#<PID>          <type>          <reloads>       <uptime>        <version>
@@ -57,7 +68,7 @@ def test_any_other_answer_is_none_or_a_view(text: str) -> None:
 
 
 def test_the_command_that_runs_is_the_command_that_was_checked() -> None:
-    unit = haproxy_process.haproxy_unit(PATHS, LB, "/usr/sbin/haproxy", FILES, "peer")
+    unit = haproxy_process.haproxy_unit(OWN, PATHS.netns, "/usr/sbin/haproxy", FILES, "peer")
     check = haproxy_process.check_argv("/usr/sbin/haproxy", FILES, "peer")
     assert check == ("/usr/sbin/haproxy", "-c", "-L", "peer", "-f", "/a.cfg", "-f", "/b.cfg")
     assert unit.argv[:6] == ("/usr/sbin/haproxy", "-Ws", "-f", "/a.cfg", "-f", "/b.cfg")
@@ -66,7 +77,7 @@ def test_the_command_that_runs_is_the_command_that_was_checked() -> None:
 
 
 def test_the_environment_of_the_template_unit() -> None:
-    text = haproxy_process.environment(PATHS, LB, "/usr/sbin/haproxy", FILES, "peer")
+    text = haproxy_process.environment(OWN, "/usr/sbin/haproxy", FILES, "peer")
     assert text == (
         "HAPROXY=/usr/sbin/haproxy\n"
         "OPTIONS=-f /a.cfg -f /b.cfg -p /var/lib/octavia/lb-1/lb-1.pid"
@@ -78,14 +89,14 @@ def test_the_environment_of_the_template_unit() -> None:
 
 
 def test_our_own_file_names_the_group_only_where_the_image_does_not() -> None:
-    with_group = haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, 6), group="nogroup")
+    with_group = haproxy_process.agent_config(OWN, Settings(), Version(2, 6), "nogroup")
     assert with_group.splitlines()[:2] == ["global", "    group nogroup"]
-    assert "group" not in haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, 6), group=None)
+    assert "group" not in haproxy_process.agent_config(OWN, Settings(), Version(2, 6), None)
     assert "    hard-stop-after 14400s" in with_group
 
 
 def test_our_own_file_has_no_directive_of_a_later_haproxy() -> None:
-    texts = {v: haproxy_process.agent_config(PATHS, LB, Settings(), Version(2, v), group=None) for v in (4, 6)}
+    texts = {v: haproxy_process.agent_config(OWN, Settings(), Version(2, v), None) for v in (4, 6)}
     assert "httpclient" not in texts[4]
     assert "    httpclient.ssl.verify none\n" in texts[6]
 
@@ -103,3 +114,40 @@ def test_last_words_are_those_since_the_last_reading() -> None:
     )
     assert haproxy_process.last_words(log) == "[ALERT] cannot bind"
     assert haproxy_process.last_words("no banner") == "no banner"
+
+
+BEFORE = Processes(master_pid=10, reloads=3, failed=0, workers=(), old_workers=())
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (BEFORE, ReloadStage.UNDER_WAY),
+        (replace(BEFORE, reloads=4), ReloadStage.SUCCEEDED),
+        (replace(BEFORE, reloads=4, failed=1), ReloadStage.FAILED),
+        # It counted failures before this reload: they are over once it succeeds, not while it is under way.
+        (replace(BEFORE, failed=2), ReloadStage.UNDER_WAY),
+        (replace(BEFORE, master_pid=11, reloads=0), ReloadStage.MASTER_REPLACED),
+    ],
+)
+def test_how_far_a_reload_is(now: Processes, expected: ReloadStage) -> None:
+    assert reload_stage(BEFORE, now) is expected
+
+
+def test_only_a_worker_that_no_reload_replaced_is_current() -> None:
+    workers = (WorkerProcess(pid=1, reloads=0, uptime=0), WorkerProcess(pid=2, reloads=1, uptime=9))
+    assert replace(BEFORE, workers=workers).current_pids == {1}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Name: HAProxy\nVersion: 3.0.11-1+deb13u2\nPid: 17\n", Info(17, Version(3, 0, 11))),
+        ("Pid: 17\n", Info(17, None)),
+        ("Name: HAProxy\nVersion: 3.0.11\nPid: \n", None),
+        ("Unknown command\n", None),
+        ("", None),
+    ],
+)
+def test_a_worker_says_its_pid_and_version(text: str, expected: Info | None) -> None:
+    assert parse_info(text) == expected

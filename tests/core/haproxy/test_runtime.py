@@ -17,12 +17,12 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 CHECK = "check inter 5s fall 3 rise 2"
 PEM = "-----BEGIN X-----\nabc\n-----END X-----\n"
@@ -34,7 +34,7 @@ def server(options: str, address: str = "10.0.0.1:80") -> Server:
     return found
 
 
-def texts(step: Step, payload: str = "") -> list[str]:
+def texts(step: RuntimeStep, payload: str = "") -> list[str]:
     return [f"{command.text} <<" if command.payload else command.text for command in commands_of(step, payload)]
 
 
@@ -136,7 +136,7 @@ def test_the_other_steps() -> None:
         (RemoveCertificate("/l", "/o", is_unused=True), 1, "Certificate '/o' deleted!\n\n", True),
     ],
 )
-def test_only_known_answers_are_success(step: Step, index: int, answer: str, is_accepted: bool) -> None:  # noqa: FBT001
+def test_only_known_answers_are_success(step: RuntimeStep, index: int, answer: str, is_accepted: bool) -> None:  # noqa: FBT001
     assert commands_of(step, PEM)[index].accepts(answer) is is_accepted
 
 
@@ -144,7 +144,7 @@ def test_only_known_answers_are_success(step: Step, index: int, answer: str, is_
 def test_no_word_becomes_two_commands(words: list[str]) -> None:
     try:
         text = command(*words).text
-    except InvalidRequest:
+    except MalformedData:
         return
     assert text.split(" ") == words
     assert text.isprintable()
@@ -153,9 +153,9 @@ def test_no_word_becomes_two_commands(words: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "a;b", "a\nb", "a<<", "a\\", "a\x00", "#1", 'a"b', "ä"])
 def test_names_from_a_configuration_cannot_say_more(name: str) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         commands_of(SetWeight(name, "a", 1))
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         commands_of(RemoveCertificate("/l", name, is_unused=True))
 
 
@@ -164,7 +164,7 @@ def test_a_payload_never_ends_early(data: bytes) -> None:
     try:
         payload = payload_of(data)
         sent = command("set", "ssl", "cert", "/x", payload=payload)
-    except InvalidRequest:
+    except MalformedData:
         return
     assert "\n\n" not in sent.payload
     assert all(line.strip() for line in sent.payload.splitlines())
@@ -172,7 +172,7 @@ def test_a_payload_never_ends_early(data: bytes) -> None:
 
 def test_a_payload_without_blank_lines_and_not_too_long() -> None:
     assert payload_of(b"a\r\n\r\n \nb") == "a\nb\n"
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         payload_of(b"\n\n")
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         commands_of(ReplaceFile(FileKind.CA, "/o", "/n"), "a" * PAYLOAD_MAX + "\n")

@@ -9,29 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.haproxy.stats import (
-    GRACE,
-    Absent,
-    Answer,
-    Answered,
-    Frontend,
-    Memory,
-    Silent,
-    Table,
-    hide,
-    parse_stat,
-    report,
-)
-from amphora_agent.core.heartbeat.counters import Sample, Totals
-from amphora_agent.core.heartbeat.document import Listener, Part, Pool
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.haproxy.stats import Frontend, Table, parse_stat
+from amphora_agent.core.heartbeat.counters import Totals
+from amphora_agent.core.heartbeat.document import Pool
 
 # The first columns as HAProxy 2.6 and 3.0 print them, and one of the text columns behind.
 HEADER = (
     "pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,act,x"
 )
 COLUMNS = HEADER.replace(",x", ",last_chk").split(",")
-WORKER, OLD = Worker(10, 1000), Worker(9, 500)
 
 
 def row(pxname: str, svname: str, status: str, **values: object) -> dict[str, str]:
@@ -172,55 +158,3 @@ def test_any_text_in_any_column_keeps_the_other_rows(rows: list[tuple[str, str, 
     table = parsed(data)
     assert table.frontends["first"].totals.connections == 7 or any(name == "first" for name, *_ in rows)
     parse_stat(data[:cut] + data[cut + 1 :])
-
-
-NUMBERS = Totals(bytes_in=5, connections=1)
-TABLE = Table({"l": Frontend("l", "OPEN", NUMBERS, 2)}, {"p:l": Pool("UP", {"m": "UP"})})
-
-
-def test_listeners_are_those_of_the_configuration() -> None:
-    part, memory = report(Answered(WORKER, TABLE), ("l", "new"), {}, Memory())
-    assert part.listeners == {"l": Listener("OPEN", (Sample(WORKER, NUMBERS, 2),)), "new": Listener("OPEN")}
-    part, _ = report(Answered(WORKER, TABLE), (), {}, memory)
-    assert part.listeners == {}
-
-
-def test_old_workers_are_sampled_after_the_current_one() -> None:
-    old = Table({"l": Frontend("l", "STOP", Totals(bytes_in=9), 1)})
-    answered = Answered(WORKER, TABLE, (Answer(OLD, old), Answer(Worker(8, 1), None), Answer(Worker(7, 1), Table())))
-    part, _ = report(answered, ("l",), {}, Memory())
-    assert part.listeners["l"] == Listener(
-        "OPEN", (Sample(WORKER, NUMBERS, 2), Sample(OLD, Totals(bytes_in=9), 1), Sample(Worker(8, 1), None))
-    )
-
-
-def test_silence_is_bridged_for_a_while_and_then_reported() -> None:
-    full = Table({"l": Frontend("l", "FULL", NUMBERS, 2)}, TABLE.pools)
-    _, memory = report(Answered(WORKER, full), ("l",), {}, Memory())
-    for _ in range(GRACE):
-        part, memory = report(Silent("stopped"), ("l", "added"), {}, memory)
-        assert part == Part({"l": Listener("FULL"), "added": Listener("OPEN")}, TABLE.pools)
-    part, memory = report(Silent("stopped"), ("l",), {}, memory)
-    assert part == Part()
-    part, memory = report(Answered(WORKER, TABLE), ("l",), {}, memory)
-    assert set(part.listeners) == {"l"}
-    assert memory.missed == 0
-
-
-def test_a_haproxy_that_is_gone_contributes_nothing() -> None:
-    _, memory = report(Answered(WORKER, TABLE), ("l",), {}, Memory())
-    assert report(Absent(), ("l",), {}, memory) == (Part(), Memory())
-
-
-def test_members_being_removed_are_hidden_only_in_maintenance() -> None:
-    pools = {
-        "p:l": Pool("UP", {"going": "MAINT", "back": "UP", "stays": "MAINT"}),
-        "q:l": Pool("DOWN", {"going": "MAINT"}),
-        "r:l": Pool("DOWN", {"other": "DOWN"}),
-    }
-    gone = frozenset({"going", "back"})
-    assert hide(pools, {"p:l": gone, "q:l": gone, "unknown": gone}) == {
-        "p:l": Pool("UP", {"back": "UP", "stays": "MAINT"}),
-        "q:l": Pool("UP", {}),
-        "r:l": Pool("DOWN", {"other": "DOWN"}),
-    }

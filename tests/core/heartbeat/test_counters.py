@@ -10,17 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.core.heartbeat.counters import (
+    UNKNOWN,
     Counters,
     Record,
     Sample,
+    Source,
     Totals,
     advance,
     parse_counters,
     render_counters,
+    restore_counters,
 )
-from amphora_agent.core.process_id import UNKNOWN, Worker
+from amphora_agent.core.process_id import ProcessId
 
-OLD, NEW = Worker(9, 500), Worker(10, 1000)
+OLD, NEW = Source(9, 500), Source(10, 1000)
 
 
 def many(number: int) -> Totals:
@@ -37,17 +40,17 @@ def test_no_answer_changes_nothing() -> None:
     assert advance(None, ()) == (Totals(), None)
 
 
-@pytest.mark.parametrize("worker", [NEW, UNKNOWN])
-def test_the_same_worker_reports_its_growth(worker: Worker) -> None:
-    assert advance(Record(many(100), worker), (Sample(worker, many(130)),)) == (
+@pytest.mark.parametrize("source", [NEW, UNKNOWN])
+def test_the_same_worker_reports_its_growth(source: Source) -> None:
+    assert advance(Record(many(100), source), (Sample(source, many(130)),)) == (
         many(130).since(many(100)),
-        Record(many(130), worker),
+        Record(many(130), source),
     )
 
 
-@pytest.mark.parametrize("worker", [NEW, UNKNOWN])
-def test_a_counter_that_fell_was_reset(worker: Worker) -> None:
-    assert advance(Record(many(100), worker), (Sample(worker, many(30)),))[0] == many(30)
+@pytest.mark.parametrize("source", [NEW, UNKNOWN])
+def test_a_counter_that_fell_was_reset(source: Source) -> None:
+    assert advance(Record(many(100), source), (Sample(source, many(30)),))[0] == many(30)
 
 
 def test_a_new_worker_that_passed_the_old_one_is_no_growth_of_it() -> None:
@@ -84,7 +87,7 @@ def test_after_a_loss_older_workers_are_counted_from_now_on() -> None:
 class Model:
     """HAProxy as it may behave: workers that count, are replaced, linger and end; `counted` is the truth."""
 
-    workers: list[tuple[Worker, int]] = field(default_factory=lambda: [(Worker(1, 1), 0)])
+    workers: list[tuple[Source, int]] = field(default_factory=lambda: [(Source(1, 1), 0)])
     counted: int = 0
 
     def act(self, action: str, amount: int) -> None:
@@ -97,12 +100,12 @@ class Model:
                 self.counted += amount
             case "reload":
                 newest = self.workers[0][0]
-                self.workers.insert(0, (Worker(newest.pid % 3 + 1, newest.started + 1), 0))
+                self.workers.insert(0, (Source(newest.number % 3 + 1, newest.started + 1), 0))
             case "end" if len(self.workers) > 1:
                 self.workers.pop()
             case "restart":
                 newest = self.workers[0][0]
-                self.workers = [(Worker(newest.pid, newest.started + 1), 0)]
+                self.workers = [(Source(newest.number, newest.started + 1), 0)]
             case _:
                 pass
 
@@ -160,11 +163,11 @@ def test_the_file_keeps_the_contract_shape() -> None:
 
 COUNTS = st.integers(0, 2**70)
 TOTALS = st.builds(Totals, bytes_in=COUNTS, bytes_out=COUNTS, request_errors=COUNTS, connections=COUNTS)
-WORKERS = st.builds(Worker, st.integers(1, 2**22), st.integers(0, 2**40))
+WORKERS = st.builds(Source, st.integers(1, 2**22), st.integers(0, 2**40))
 
 
 @given(st.dictionaries(st.text(), st.tuples(TOTALS, WORKERS, st.dictionaries(WORKERS, TOTALS, max_size=3)), max_size=4))
-def test_the_file_is_read_as_written(records: dict[str, tuple[Totals, Worker, dict[Worker, Totals]]]) -> None:
+def test_the_file_is_read_as_written(records: dict[str, tuple[Totals, Source, dict[Source, Totals]]]) -> None:
     listeners = {
         name: Record(totals, worker, {key: value for key, value in old.items() if key != worker})
         for name, (totals, worker, old) in records.items()
@@ -228,12 +231,29 @@ def test_a_worker_nobody_names_is_taken_for_the_last_one_unless_it_counts_less()
 
 
 def test_a_farewell_is_counted_once_and_never_below_what_was_heard_later() -> None:
-    old, new = Worker(1, 10), Worker(2, 20)
+    old, new = Source(1, 10), Source(2, 20)
     record = Record(Totals(connections=5), old)
-    farewell = Sample(old, Totals(connections=9), is_farewell=True)
+    farewell = Sample(old, Totals(connections=9), is_final=True)
     delta, record_after = advance(record, (Sample(new, Totals(connections=2)), farewell))
     assert delta == Totals(connections=6)
     delta, record_after = advance(record_after, (Sample(new, Totals(connections=3)), farewell))
     assert delta == Totals(connections=1)
     lived_on = Record(Totals(connections=3), new, {old: Totals(connections=20)})
     assert advance(lived_on, (Sample(new, Totals(connections=3)), farewell))[0] == Totals()
+
+
+def test_a_missing_file_says_that_nothing_was_reported_and_a_broken_one_that_something_was() -> None:
+    assert restore_counters(None, 700) == (Counters(), True)
+    assert restore_counters(b"", 700) == (Counters(baseline=700), False)
+    whole = Counters({"l": Record(many(10), NEW)})
+    assert restore_counters(render_counters(whole), 700) == (whole, True)
+    half = json.dumps({**json.loads(render_counters(whole)), "other": 5}).encode()
+    assert restore_counters(half, 700) == (Counters(whole.listeners, 700), False)
+
+
+def test_only_a_worker_is_a_process() -> None:
+    assert Source.of_process(ProcessId(9, 500)) == OLD
+    assert OLD.process == ProcessId(9, 500)
+    assert Source.of_process(None) == UNKNOWN
+    assert UNKNOWN.process is None
+    assert Source(12345).process is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.heartbeat.counters import Counters, Record, Sample, Totals
+from amphora_agent.core.heartbeat.counters import Counters, Record, Sample, Source, Totals
 from amphora_agent.core.heartbeat.document import (
     DATAGRAM_MAX,
     Destination,
@@ -27,11 +27,10 @@ from amphora_agent.core.heartbeat.document import (
     parse_destinations,
 )
 from amphora_agent.core.heartbeat.envelope import open_envelope
-from amphora_agent.core.process_id import Worker
 
 VECTORS: Any = json.loads((Path(__file__).parents[3] / "testbed" / "samples" / "heartbeat-vectors.json").read_text())
 AMPHORA = "000000a1-0000-4000-8000-0000000000a1"
-WORKER = Worker(10, 1000)
+WORKER = Source(10, 1000)
 TOTALS = Totals(bytes_in=512, bytes_out=1024, request_errors=1, connections=9)
 
 

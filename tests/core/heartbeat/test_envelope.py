@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.core.heartbeat.envelope import open_envelope, seal
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 VECTORS: Any = json.loads((Path(__file__).parents[3] / "testbed" / "samples" / "heartbeat-vectors.json").read_text())
 
@@ -45,18 +45,18 @@ def test_sealing_keeps_the_rules_of_the_vectors(vector: Any) -> None:
 
 @pytest.mark.parametrize("vector", named(VECTORS["must_reject"]))
 def test_what_the_controller_rejects_does_not_open(vector: Any) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         open_envelope(bytes.fromhex(vector["envelope_hex"]), vector["key"])
 
 
 def test_another_key_does_not_open() -> None:
-    with pytest.raises(InvalidRequest, match="envelope"):
+    with pytest.raises(MalformedData, match="envelope"):
         open_envelope(seal(b"{}", "key"), "Key")
 
 
 @given(st.binary(max_size=400), st.text(max_size=20))
 def test_strangers_are_refused_and_nothing_else_happens(data: bytes, key: str) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         open_envelope(data, key)
 
 
@@ -64,7 +64,7 @@ def test_strangers_are_refused_and_nothing_else_happens(data: bytes, key: str) -
 def test_a_right_digest_over_garbage_is_refused(data: bytes, is_compressed: bool) -> None:  # noqa: FBT001
     compressed = zlib.compress(b"\x00" + data) if is_compressed else b"\x00" + data
     digest = hmac.new(b"key", compressed, hashlib.sha256).hexdigest().encode()
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         open_envelope(compressed + digest, "key")
 
 

@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 
 from amphora_agent.core.ids import ListenerId
 from amphora_agent.core.keepalived.process import (
-    Applied,
-    applied_from_json,
-    applied_to_json,
     can_reload,
     lvs_unit,
     vrrp_unit,
@@ -48,17 +45,6 @@ BUILT_IN = "/run/vrrp.pid"
 )
 def test_versions_that_can_reload(version: str, *, can: bool) -> None:
     assert can_reload(version) is can
-
-
-@given(st.text(), st.integers(1, 2**22), st.integers(0, 2**40))
-def test_record_is_read_as_written(config: str, pid: int, started: int) -> None:
-    applied = Applied(config=config.encode("utf-8", "replace").decode(), pid=pid, started=started)
-    assert applied_from_json(applied_to_json(applied)) == applied
-
-
-@given(st.one_of(st.binary(), st.sampled_from([b"[]", b"{}", b'{"config":1,"pid":2,"started":3}', b"null"])))
-def test_any_other_file_is_no_record(data: bytes) -> None:
-    assert applied_from_json(data) is None
 
 
 def test_units_have_the_contracts_pid_files() -> None:

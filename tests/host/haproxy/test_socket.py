@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.errors import HostFailure, InvalidRequest
+from amphora_agent.errors import HostFailure, MalformedData
 from amphora_agent.host.haproxy.socket import query
 
 Serve = Callable[[socket.socket], None]
@@ -121,13 +121,13 @@ def test_nobody_there(tmp_path: Path) -> None:
     "command", ["show info;show stat", "show info\nshow stat", "a\rb", "a\0b", "a\x7fb", "a\u2028b", "\t"]
 )
 def test_a_command_that_is_more_than_one_is_never_sent(tmp_path: Path, command: str) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         query(tmp_path / "absent", command, 1)
 
 
 @given(st.text())
 def test_what_is_sent_is_one_line(command: str) -> None:
-    with pytest.raises((InvalidRequest, HostFailure)) as refused:
+    with pytest.raises((MalformedData, HostFailure)) as refused:
         query(Path("/nonexistent/socket"), command, 1)
     if isinstance(refused.value, HostFailure):
         assert len(command.splitlines()) <= 1

@@ -6,7 +6,6 @@ Each `Rig` owns a directory below /tmp (short, since UNIX socket paths are), its
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -22,6 +21,9 @@ from typing import Self, TypeVar
 from amphora_agent.core.haproxy.process import parse_processes
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import Paths, paths_of
+from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records import applied_config
+from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.core.settings import Settings
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
@@ -145,9 +147,8 @@ class Rig:
 
     def record(self, body: str, lb_id: LoadBalancerId, pid: int) -> None:
         """Write the record of the applied configuration."""
-        worker = {"pid": pid, "started": process_start_time(pid) or 0}
-        document = {"config": body, "digests": {}, "worker": worker}
-        self.paths.loadbalancer(lb_id).applied.write_text(json.dumps(document))
+        record = AppliedConfig(config=body, digests={}, worker=ProcessId(pid, process_start_time(pid) or 0))
+        self.paths.loadbalancer(lb_id).applied.write_bytes(applied_config.encode(record))
 
 
 class Haproxy:

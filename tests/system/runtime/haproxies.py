@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from amphora_agent.core.haproxy.version import Version, parse_version
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import process_start_time
@@ -145,10 +145,10 @@ class RunningHaproxy:
         return self.directory / "admin.sock"
 
     @property
-    def worker(self) -> Worker:
+    def worker(self) -> ProcessId:
         """The process."""
         assert self._process is not None
-        return Worker(self._process.pid, process_start_time(self._process.pid) or 0)
+        return ProcessId(self._process.pid, process_start_time(self._process.pid) or 0)
 
     @property
     def log(self) -> str:

@@ -23,10 +23,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from amphora_agent.core.haproxy.change import Ability, Applied, Nothing, Reload, Runtime, Start, Stored, decide
+from amphora_agent.core.haproxy.change import (
+    Nothing,
+    Permissions,
+    Reload,
+    Runtime,
+    Start,
+    Stored,
+    decide,
+)
 from amphora_agent.core.haproxy.config import frontends, parse
+from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import HostFailure
-from amphora_agent.operations.haproxy import runtime as apply
+from amphora_agent.operations.haproxy import removals, runtime
+from amphora_agent.operations.haproxy.proxy import RunningProxy
 from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import Minted, mint
 from tests.system.runtime.edits import SAMPLES, Edited
@@ -54,7 +64,7 @@ class Followed:
     """
 
     haproxy: RunningHaproxy
-    applied: Applied
+    applied: AppliedConfig
     removing: Path
     reasons: list[str] = field(default_factory=list)
     member_files: set[str] = field(default_factory=set)
@@ -68,8 +78,8 @@ class Followed:
     def follow(self, stored: Stored) -> None:
         """Decide and do what the decision says."""
         self.member_files |= _member_files(stored)
-        ability = Ability(version=self.haproxy.binary.version)
-        decision = decide(self.applied, stored, self.haproxy.worker, ability)
+        permissions = Permissions(version=self.haproxy.binary.version)
+        decision = decide(self.applied, stored, self.haproxy.worker, permissions)
         self.reasons.append(f"{type(decision).__name__}: {decision.reason}")
         TALLY[type(decision).__name__] += 1
         match decision:
@@ -77,18 +87,18 @@ class Followed:
                 return
             case Runtime(plan):
                 TALLY.update(type(step).__name__ for step in plan.steps)
-                proxy = apply.RunningProxy(
+                proxy = RunningProxy(
                     socket=self.haproxy.socket, removing=self.removing, version=self.haproxy.binary.version
                 )
                 try:
-                    apply.perform(proxy, plan, stored)
+                    runtime.perform(proxy, plan, stored)
                 except HostFailure as error:
                     # The same member is wanted again while an old HAProxy may not delete it yet.
                     assert error.detail.endswith("is still being removed"), (error.detail, self.reasons)
                     TALLY["still being removed"] += 1
                     self.restart(stored)
                     return
-                self.applied = Applied(
+                self.applied = AppliedConfig(
                     config=stored.config,
                     digests=stored.digests,
                     crt_lists=stored.crt_lists,
@@ -112,8 +122,10 @@ def _member_files(stored: Stored) -> set[str]:
     return {file for line in lines for file in re.findall(r" (?:crt|ca-file|crl-file) (\S+)", line)}
 
 
-def _record(haproxy: RunningHaproxy, stored: Stored) -> Applied:
-    return Applied(config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=haproxy.worker)
+def _record(haproxy: RunningHaproxy, stored: Stored) -> AppliedConfig:
+    return AppliedConfig(
+        config=stored.config, digests=stored.digests, crt_lists=stored.crt_lists, worker=haproxy.worker
+    )
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +178,7 @@ def assert_equal(followed: Followed, fresh: RunningHaproxy) -> None:
     """Compare everything HAProxy tells about what it runs."""
     running, story = followed.haproxy, followed.reasons
     assert running.exit_code is None, story
-    waiting = {(backend, name) for backend, names in apply.read_removing(followed.removing).items() for name in names}
+    waiting = {(backend, name) for backend, names in removals.read(followed.removing).items() for name in names}
     states = {key: row for key, row in running.servers_state().items() if key not in waiting}
     fresh_states = fresh.servers_state()
     wrong = differences(

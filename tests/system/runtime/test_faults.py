@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy.change import Ability, Applied, Runtime, Stored, decide
+from amphora_agent.core.haproxy.change import Permissions, Runtime, Stored, decide
 from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.haproxy.plan import Plan
+from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
-from amphora_agent.operations.haproxy import runtime as apply
+from amphora_agent.operations.haproxy import runtime
+from amphora_agent.operations.haproxy.proxy import RunningProxy
 from testbed.namespaces import Namespace
 from tests.system.runtime.certificates import mint
 from tests.system.runtime.edits import Edited
@@ -145,22 +147,22 @@ def prepared(namespace: Namespace, binary: Binary = NEWEST) -> Iterator[Prepared
             edited.add_certificate(0, 0, 0)
             edited.remove_certificate(0, 0, 0)
             after = edited.store()
-            record = Applied(
+            record = AppliedConfig(
                 config=before.config, digests=before.digests, crt_lists=before.crt_lists, worker=haproxy.worker
             )
-            decision = decide(record, after, haproxy.worker, Ability(version=binary.version))
+            decision = decide(record, after, haproxy.worker, Permissions(version=binary.version))
             assert isinstance(decision, Runtime), decision
             yield Prepared(haproxy, decision.plan, after)
 
 
 def perform(done: Prepared, path: Path) -> None:
-    proxy = apply.RunningProxy(
+    proxy = RunningProxy(
         socket=path,
         removing=done.haproxy.directory / "removing.json",
         version=done.haproxy.binary.version,
         timeout=TIMEOUT,
     )
-    apply.perform(proxy, done.plan, done.stored)
+    runtime.perform(proxy, done.plan, done.stored)
 
 
 def test_without_a_fault_all_is_well(namespace: Namespace) -> None:
