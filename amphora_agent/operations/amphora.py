@@ -31,6 +31,11 @@ class ChangeLock:
         self._waiting = 0
         self._holder: int | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many changes wait that somebody asked for."""
+        return self._waiting
+
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Hold the lock for the length of the block, after whoever has it now."""

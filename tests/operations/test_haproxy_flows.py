@@ -1,0 +1,203 @@
+"""The flows of a load balancer with real HAProxy: what each call leaves on disk, and in the process that serves."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+
+import pytest
+
+from amphora_agent.core.ids import AmphoraId, PemName
+from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
+from amphora_agent.operations import certificates, info
+from amphora_agent.operations.actions import Action
+from amphora_agent.operations.haproxy import follow, store
+from testbed.amphora import AMPHORA_ID, LB_ID
+from testbed.operations import Workbench
+from testbed.pki import Pki
+from testbed.scenario import LISTENER_ID
+from testbed.waiting import wait_for
+
+BASIC = "haproxy/01-http-basic.cfg"
+
+
+def without_last_member(text: str) -> str:
+    """Return a configuration without its last server line."""
+    last = [line for line in text.splitlines(keepends=True) if line.lstrip().startswith("server ")][-1]
+    return text.replace(last, "")
+
+
+def lighter(text: str) -> str:
+    """Return a configuration with other weights."""
+    return re.sub(r"weight \d+", "weight 7", text)
+
+
+def last_outcome(bench: Workbench) -> str:
+    return bench.amphora.changes.last[bench.lb_id].kind
+
+
+def test_an_upload_touches_no_process_and_is_whole_on_disk(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.upload(text)
+    assert bench.own.config.read_text() == text
+    assert bench.own.config.stat().st_mode & 0o777 == 0o600
+    assert bench.master() is None
+    assert [path.name for path in bench.own.directory.iterdir()] == ["haproxy.cfg"]
+
+
+def test_a_refused_upload_leaves_the_one_before_in_force(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.apply(text)
+    worker = bench.worker()
+    with pytest.raises(InvalidRequest) as refusal:
+        bench.upload(text.replace("mode http", "mode nonsense"))
+    assert refusal.value.detail
+    assert bench.own.config.read_text() == text
+    assert bench.act(Action.RELOAD).reason
+    assert bench.worker() == worker
+
+
+def test_start_reload_and_stop(bench: Workbench) -> None:
+    bench.upload(bench.sample(BASIC))
+    assert bench.act(Action.RELOAD).started
+    master, worker = bench.master(), bench.worker()
+    assert not bench.act(Action.START).started
+    assert (bench.master(), bench.worker()) == (master, worker)
+    bench.act(Action.STOP)
+    assert bench.netns.pids() == ()
+    assert bench.act(Action.START).started
+    assert bench.master() != master
+
+
+def test_what_is_applied_already_is_left_alone(bench: Workbench) -> None:
+    bench.apply(bench.sample(BASIC))
+    worker = bench.worker()
+    for text in (bench.sample(BASIC), bench.sample(BASIC) + "# a comment\n\n"):
+        assert not bench.apply(text).started
+        assert bench.worker() == worker
+
+
+def test_members_change_without_a_reload(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.apply(text)
+    worker, before = bench.worker(), bench.members()
+    bench.apply(lighter(text))
+    assert last_outcome(bench) == "runtime"
+    bench.apply(without_last_member(lighter(text)))
+    assert last_outcome(bench) == "runtime"
+    assert bench.worker() == worker
+    # Where HAProxy cannot delete it safely yet, the member waits in maintenance: bit 1 of its administrative state.
+    removed = before.keys() - {name for name, state in bench.members().items() if not int(state) & 1}
+    assert len(removed) == 1
+
+
+def test_what_runtime_changes_cannot_do_is_a_reload(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.apply(text)
+    master, worker = bench.master(), bench.worker()
+    bench.apply(text.replace("timeout server 50000", "timeout server 40000"))
+    assert last_outcome(bench) == "reload"
+    assert bench.master() == master
+    assert bench.worker() != worker
+
+
+def test_a_reload_that_cannot_be_leaves_the_old_worker(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.apply(text)
+    worker = bench.worker()
+    with bench.netns.open_socket() as taken:
+        taken.bind(("10.10.0.100", 81))
+        taken.listen()
+        bench.upload(text.replace("bind 10.10.0.100:80", "bind 10.10.0.100:81"))
+        with pytest.raises(HostFailure, match="Error reloading haproxy") as failure:
+            bench.act(Action.RELOAD)
+        assert "81" in failure.value.detail
+        assert bench.worker() == worker
+    assert not bench.act(Action.RELOAD).started
+    assert bench.worker() != worker
+
+
+def test_a_killed_haproxy_is_started_by_the_next_call(bench: Workbench) -> None:
+    bench.apply(bench.sample(BASIC))
+    for pid in bench.netns.pids():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: bench.netns.pids() == (), "they end")
+    assert bench.act(Action.RELOAD).started
+    assert bench.members()
+
+
+def test_certificates_configuration_and_reload_are_one_change(bench: Workbench) -> None:
+    """Nothing else gets in between, and the whole is composed of what the controller calls one by one."""
+    pem, name = Pki.mint("shop").server, PemName("one.pem")
+    crt_list, text = PemName(f"{LISTENER_ID}.pem"), bench.sample("haproxy/04-terminated-https-sni.cfg")
+    others: list[str] = []
+    with bench.changing() as change:
+        other = threading.Thread(target=lambda: others.append(bench.own.config.read_text() if _waits(bench) else ""))
+        other.start()
+        certificates.store(change, bench.lb_id, name, pem)
+        certificates.store(change, bench.lb_id, crt_list, f"{bench.own.cert(name)}\n".encode())
+        store.upload(change, AmphoraId(AMPHORA_ID), bench.lb_id, text.encode())
+        assert follow.perform(change, bench.lb_id, Action.RELOAD).started
+    other.join(10)
+    assert others == [bench.own.config.read_text()]
+    assert bench.own.certs.stat().st_mode & 0o777 == 0o700
+
+
+def _waits(bench: Workbench) -> bool:
+    with bench.changing():
+        return True
+
+
+def test_a_renewed_certificate_is_served_without_a_reload(bench: Workbench) -> None:
+    old, new = Pki.mint("shop").server, Pki.mint("shop").issue("shop")
+    path = bench.store_certificate("one.pem", old)
+    bench.store_certificate(f"{LISTENER_ID}.pem", f"{path}\n".encode())
+    text = bench.sample("haproxy/04-terminated-https-sni.cfg")
+    bench.apply(text)
+    worker = bench.worker()
+    bench.store_certificate(f"{LISTENER_ID}.pem", f"{bench.store_certificate('two.pem', new)}\n".encode())
+    bench.apply(text)
+    assert last_outcome(bench) == "runtime"
+    assert bench.worker() == worker
+
+
+def test_a_certificate_in_use_is_hidden_until_nothing_needs_it(bench: Workbench) -> None:
+    path = bench.store_certificate("one.pem", Pki.mint("shop").server)
+    bench.store_certificate(f"{LISTENER_ID}.pem", f"{path}\n".encode())
+    bench.apply(bench.sample("haproxy/04-terminated-https-sni.cfg"))
+    with bench.changing() as change:
+        certificates.delete(change, bench.lb_id, PemName("one.pem"))
+    with pytest.raises(NotFound):
+        certificates.read(bench.amphora, bench.lb_id, PemName("one.pem"))
+    assert path.exists()
+    bench.apply(bench.sample(BASIC))
+    assert not path.exists()
+
+
+def test_a_deleted_load_balancer_leaves_nothing(bench: Workbench) -> None:
+    bench.store_certificate("one.pem", b"opaque")
+    bench.apply(bench.sample(BASIC))
+    with bench.changing() as change:
+        store.delete(change, bench.lb_id)
+        store.delete(change, bench.lb_id)
+    assert bench.netns.pids() == ()
+    assert list(bench.paths.base.rglob(f"*{LB_ID}*")) == []
+    with pytest.raises(NotFound):
+        bench.act(Action.RELOAD)
+
+
+def test_reads_are_served_while_a_change_is_made(bench: Workbench) -> None:
+    bench.apply(bench.sample(BASIC))
+    found: list[int] = []
+    with bench.changing():
+        reader = threading.Thread(target=lambda: found.append(info.details(bench.amphora).haproxy_count))
+        reader.start()
+        reader.join(10)
+    assert found == [1]
+
+
+def test_a_change_inside_a_change_is_refused_at_once(bench: Workbench) -> None:
+    with bench.changing(), pytest.raises(RuntimeError, match="hand the Change on"), bench.changing():
+        pass
