@@ -14,6 +14,7 @@ from amphora_agent.api.http.server import Server
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings, SupervisorKind
 from amphora_agent.errors import AgentError
+from amphora_agent.host import memory
 from amphora_agent.host.companion import Companion
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor.direct import DirectSupervisor
@@ -64,6 +65,7 @@ def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bo
     def on_worker_start() -> None:
         from amphora_agent.operations import startup  # noqa: PLC0415 - as above
 
+        memory.keep_large_blocks_apart()
         startup.prepare(amphora)
         startup.begin(amphora, look_after_units)
 

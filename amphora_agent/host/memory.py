@@ -1,7 +1,8 @@
-"""Memory that is free already, given back to the system. Frees nothing itself.
+"""How the process treats memory that large bodies needed for a moment. Frees nothing that is in use.
 
-Decision: after a large body the allocator would keep what it was given, on a small VM a good part of the whole. It is
-asked to give it back then, and only then: a few milliseconds for tens of megabytes.
+Decision: after a large body the C library would keep what it was given, on a small VM a good part of the whole. Large
+blocks are kept apart from the heap, so that the system has them back when they are freed, and what is left of a large
+body in the heap is given back about a second later: a few milliseconds for tens of megabytes.
 """
 
 from __future__ import annotations
@@ -9,15 +10,23 @@ from __future__ import annotations
 import ctypes
 import gc
 
-# Bytes that were worked on, from which on giving back is worth its time.
+# Bytes: from this size on a block is a mapping of its own, and work is worth being cleaned up after.
 LARGE = 1024 * 1024
+_M_MMAP_THRESHOLD = -3
+
+
+def keep_large_blocks_apart() -> None:
+    """Have every large block be a mapping of its own from now on. Source: mallopt(3)."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's alone has it
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE)
 
 
 def give_back(size: int) -> None:
-    """Give free memory back after work on something of `size` bytes, if that was large."""
+    """Give free memory back after work on something of `size` bytes, if that was large. Source: malloc_trim(3)."""
     if size < LARGE:
         return
     gc.collect()  # a request and its connection know each other, and nothing else collects them for long
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone has it
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
