@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 INTERVAL = 0.02
+Result = TypeVar("Result")
 
 
-def wait_for(condition: Callable[[], object], what: str, *, seconds: float = 20.0) -> None:
-    """Poll until the condition holds.
+def wait_for(find: Callable[[], Result | None], what: str | Callable[[], str], *, seconds: float = 20.0) -> Result:
+    """Poll until there is a true result, and return it.
+
+    Args:
+        find: a condition, or something that returns what is looked for.
+        what: is waited for; or called to tell how things are when it did not come.
+        seconds: to wait at most.
 
     Raises:
-        AssertionError: with `what`, when it did not within that time.
+        AssertionError: it did not come within that time.
     """
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s: {what}"
+    while not (found := find()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(INTERVAL)
+    return found
+
+
+def holds(condition: Callable[[], bool], seconds: float) -> bool:
+    """Tell whether a condition holds during the whole time: that nothing happens can only be waited for."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not condition():
+            return False
+        time.sleep(INTERVAL)
+    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from testbed.amphora import AMPHORA_ID, LB_ID
 from testbed.namespaces import Namespace
 from testbed.pki import Pki
 from testbed.scenario import LISTENER_ID, MEMBER_ADDRESSES, MEMBER_IDS, VIP, Scenario
+from testbed.waiting import holds
 from testbed.web_server import WebServer
 from tests.compat.controller import MONITOR_ID, POOL_ID, OctaviaController, listener, member, pool, row, world
 
@@ -159,12 +159,7 @@ def test_free_memory_is_no_change(balancer: Scenario, octavia: OctaviaController
 
 def stays(namespace: Namespace, pids: tuple[int, ...], seconds: float = 0.5) -> bool:
     """Tell whether exactly these processes are inside during the whole time: a reload may be under way still."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if namespace.pids() != pids:
-            return False
-        time.sleep(0.01)
-    return True
+    return holds(lambda: namespace.pids() == pids, seconds)
 
 
 def store(octavia: OctaviaController, pem: bytes) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from testbed.waiting import wait_for
 from tests.container import debian
 from tests.container.machine import REPOSITORY, Machine, remove_leftovers
 
@@ -43,10 +44,7 @@ def test_a_killed_test_run_leaves_nothing() -> None:
         leader, directory, namespace = run.stdout.readline().split()
         assert Path(f"/proc/{leader}").exists()
         run.kill()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{leader}").exists():
-        assert time.monotonic() < deadline, "the container outlives its test run"
-        time.sleep(0.02)
+    wait_for(lambda: not Path(f"/proc/{leader}").exists(), "the container ends with its test run")
     remove_leftovers()
     assert not Path(directory).exists()
     assert not Path("/run/netns", namespace).exists()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.udp import Resolver, UdpSender
+from testbed.waiting import wait_for
 
 
 @pytest.fixture
@@ -66,8 +66,4 @@ def test_names_are_looked_up_aside() -> None:
     assert resolver.resolve("no-such-host.invalid", 1) is None
     assert resolver.resolve("x" * 300, 1) is None
     assert resolver.resolve("localhost", 5555) is None, "the caller waits for no name server"
-    deadline = time.monotonic() + 10
-    while (address := resolver.resolve("localhost", 5555)) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert address[1] == 5555
+    assert wait_for(lambda: resolver.resolve("localhost", 5555), "the name is looked up")[1] == 5555

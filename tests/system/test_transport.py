@@ -304,8 +304,5 @@ def test_signals(amphora: RunningAmphora) -> None:
                 assert amphora.request("GET", "/", timeout=IMPATIENT).status == 200
                 break
             assert time.monotonic() < deadline
-    deadline = time.monotonic() + 20
-    while len(amphora.agent_pids()) != len(pids):
-        assert time.monotonic() < deadline, "one agent is left"
-        time.sleep(0.05)
+    wait_for(lambda: len(amphora.agent_pids()) == len(pids), "one agent is left")
     assert amphora.stop() == 0

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from amphora_agent.errors import HostFailure
 from amphora_agent.host.procfs import command_line
 from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.operations.watchers import Watchers
-from testbed.waiting import wait_for
+from testbed.waiting import holds, wait_for
 
 OWN_NETNS = Path("/proc/self/ns/net")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
@@ -118,8 +117,7 @@ def test_a_crashed_unit_comes_back_and_a_stopped_one_does_not(unit: Unit, tmp_pa
     wait_for(lambda: starts(tmp_path) >= 1, "the program starts")
     direct.stop(unit)
     before = starts(tmp_path)
-    time.sleep(1.2)  # two rounds of the watcher: that nothing happens can only be waited for
-    assert starts(tmp_path) == before
+    assert holds(lambda: starts(tmp_path) == before, 1.2)  # two rounds of the watcher
 
 
 @needs_root

@@ -18,7 +18,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any, Self
 from testbed.amphora import AMPHORA_ID, LB_ID, RunningAmphora
 from testbed.namespaces import Namespace
 from testbed.scenario import MEMBER_ADDRESSES, MEMBER_PORT
+from testbed.waiting import wait_for
 from testbed.web_server import WebServer
 
 SECOND_AMPHORA_ID = "ab8d33ec-d6e5-5c85-b8d4-359f65ca07ce"
@@ -151,10 +152,10 @@ class Pair:
 
     def await_master(self, *, seconds: float = 40.0) -> Node:
         """Wait until one amphora holds the VIPs and the other one waits for them, and traffic flows."""
-        wait_until(self._has_one_master, seconds, self.describe)
-        wait_until(lambda: {node.role for node in self.nodes} == {"MASTER", "BACKUP"}, seconds, self.describe)
+        wait_for(self._has_one_master, self.describe, seconds=seconds)
+        wait_for(lambda: {node.role for node in self.nodes} == {"MASTER", "BACKUP"}, self.describe, seconds=seconds)
         for vip in self.vips:
-            wait_until(lambda vip=vip: self.get(vip) is not None, seconds, self.describe)  # type: ignore[misc]
+            wait_for(lambda vip=vip: self.get(vip) is not None, self.describe, seconds=seconds)  # type: ignore[misc]
         return self.master()
 
     def _has_one_master(self) -> bool:
@@ -224,15 +225,6 @@ class Outage:
                 self.answers += 1
             time.sleep(0.01)
         self.longest = max(self.longest, time.monotonic() - last - 0.5)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str] = str) -> None:
-    """Poll until a condition holds; TimeoutError with an explanation when it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s\n{explain()}")
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from testbed.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, LB_ID
 from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.waiting import holds, wait_for
 from tests.system.ha.pair import (
     Family,
     Node,
@@ -22,7 +23,6 @@ from tests.system.ha.pair import (
     kill,
     running_pair,
     vrrp_config,
-    wait_until,
 )
 
 pytestmark = [pytest.mark.timeout(300)]
@@ -74,7 +74,7 @@ def move(pair: Pair) -> Node:
     """Have the MASTER give the VIP away and wait until the other one has it; return the new MASTER."""
     old, new = pair.master(), pair.backup()
     old.put("vrrp/stop")
-    wait_until(lambda: new.holds(pair.vips), 10, pair.describe)
+    wait_for(lambda: new.holds(pair.vips), pair.describe, seconds=10)
     old.put("vrrp/start")
     return pair.await_master()
 
@@ -84,7 +84,7 @@ def test_crashed_haproxy_is_back_before_the_vip_would_move(pair: Pair, capsys: p
     with watching(pair) as outages:
         pid = master.haproxy_pid()
         kill(pid)
-        wait_until(lambda: master.is_haproxy_another(pid) and pair.answers(), 10, pair.describe)
+        wait_for(lambda: master.is_haproxy_another(pid) and pair.answers(), pair.describe, seconds=10)
     resume_within(pair, outages, "HAProxy crashed", capsys)
     assert pair.await_master() is master
 
@@ -96,13 +96,13 @@ def test_haproxy_that_cannot_start_gives_the_vip_away(pair: Pair, capsys: pytest
     try:
         with watching(pair) as outages:
             kill(master.haproxy_pid())
-            wait_until(lambda: other.holds(pair.vips) and pair.answers(), 15, pair.describe)
+            wait_for(lambda: other.holds(pair.vips) and pair.answers(), pair.describe, seconds=15)
         resume_within(pair, outages, "HAProxy cannot start", capsys)
         resigned = master.amphora.base / "agent" / "vrrp" / "resigned"
-        wait_until(lambda: resigned.exists() and not master.holds_any(pair.vips), 5, pair.describe)
+        wait_for(lambda: resigned.exists() and not master.holds_any(pair.vips), pair.describe, seconds=5)
     finally:
         master.mend_haproxy()
-    wait_until(lambda: not resigned.exists(), 40, pair.describe)
+    wait_for(lambda: not resigned.exists(), pair.describe, seconds=40)
     assert pair.await_master() is other, "an amphora that comes back does not take the VIP"
 
 
@@ -111,8 +111,8 @@ def test_dead_keepalived_gives_the_vip_away(pair: Pair, capsys: pytest.CaptureFi
     other = pair.backup()
     with watching(pair) as outages:
         kill(master.keepalived_pid())
-        wait_until(lambda: other.holds(pair.vips), 15, pair.describe)
-        wait_until(lambda: not master.holds_any(pair.vips), 15, pair.describe)
+        wait_for(lambda: other.holds(pair.vips), pair.describe, seconds=15)
+        wait_for(lambda: not master.holds_any(pair.vips), pair.describe, seconds=15)
     resume_within(pair, outages, "keepalived killed", capsys)
     assert pair.await_master() is other
 
@@ -124,7 +124,7 @@ def test_keepalived_whose_parent_alone_is_killed_gives_the_vip_away(
     other = pair.backup()
     with watching(pair) as outages:
         os.kill(master.keepalived_pid(), signal.SIGKILL)
-        wait_until(lambda: other.holds(pair.vips) and pair.answers(), 15, pair.describe)
+        wait_for(lambda: other.holds(pair.vips) and pair.answers(), pair.describe, seconds=15)
     resume_within(pair, outages, "keepalived's parent killed", capsys)
     assert pair.await_master() is other
 
@@ -135,7 +135,7 @@ def test_cut_link_moves_the_vip(pair: Pair, capsys: pytest.CaptureFixture[str]) 
     with watching(pair) as outages:
         pair.lan.ip(f"link set {master.vip_far} down")
         try:
-            wait_until(lambda: other.holds(pair.vips) and pair.answers(), 15, pair.describe)
+            wait_for(lambda: other.holds(pair.vips) and pair.answers(), pair.describe, seconds=15)
         finally:
             pair.lan.ip(f"link set {master.vip_far} up")
     resume_within(pair, outages, "link cut", capsys)
@@ -191,7 +191,7 @@ def test_stop_releases_the_vip_and_silences_the_heartbeat(pair: Pair) -> None:
         receiver.receive_until(lambda message: bool(message["listeners"]))
         assert master.put("vrrp/stop")["details"] == "keepalived stoped"
         assert not master.holds_any(pair.vips)
-        wait_until(lambda: other.holds(pair.vips), 10, pair.describe)
+        wait_for(lambda: other.holds(pair.vips), pair.describe, seconds=10)
         receiver.drain()
         with pytest.raises(TimeoutError):
             receiver.receive(timeout=3.0)
@@ -207,13 +207,10 @@ def test_hung_haproxy_moves_the_vip_unless_it_is_being_reloaded(pair: Pair) -> N
     flag = master.amphora.base / "agent" / LB_ID / "reloading"
     with frozen(master.haproxy_pid()):
         flag.write_text(f"{time.clock_gettime(time.CLOCK_BOOTTIME) + 60:.1f}\n")
-        deadline = time.monotonic() + 17
-        while time.monotonic() < deadline:
-            assert master.holds(pair.vips), pair.describe()
-            time.sleep(0.2)
+        assert holds(lambda: master.holds(pair.vips), 17), pair.describe()
         flag.unlink()
-        wait_until(lambda: other.holds(pair.vips) and pair.answers(), 30, pair.describe)
-    wait_until(lambda: master.role == "BACKUP", 30, pair.describe)
+        wait_for(lambda: other.holds(pair.vips) and pair.answers(), pair.describe, seconds=30)
+    wait_for(lambda: master.role == "BACKUP", pair.describe, seconds=30)
     assert pair.await_master() is other
 
 

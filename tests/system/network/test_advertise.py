@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import time
 from collections.abc import Iterable
 from ipaddress import ip_address
 
@@ -13,6 +12,7 @@ import pytest
 from amphora_agent.core.network.model import Address
 from amphora_agent.core.settings import Topology
 from amphora_agent.operations.network import interfaces
+from testbed.waiting import wait_for
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, MakeMachine, client
 from tests.system.network.neighbours import capture
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
@@ -128,8 +128,5 @@ def test_an_interface_that_is_down_is_logged_and_nothing_raised(
     machine.inside_run("ip", "link", "set", "eth1", "down")
     with caplog.at_level(logging.WARNING):
         announce(machine, [ip_address("10.9.0.5")])
-        deadline = time.monotonic() + 5
-        while not caplog.records:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(lambda: caplog.records, "it is logged")
     assert "cannot advertise" in caplog.text

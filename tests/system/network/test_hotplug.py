@@ -13,6 +13,7 @@ import pytest
 
 from amphora_agent.host.network import netns
 from amphora_agent.operations.network import interfaces, nic_watch, nics
+from testbed.waiting import wait_for
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client, run
 from tests.system.network.test_plug import PLUG_NETWORK, PLUG_VIP
 
@@ -152,10 +153,10 @@ def test_a_late_nic_keeps_its_name_and_is_taken_in(machine: Machine) -> None:
         interfaces.bring_up_all(change)
     machine.amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(machine.amphora).look)
     machine.add_nic("ens2", mac(2))
-    deadline = time.monotonic() + 10
-    while "eth2" not in machine.inside_run("ip", "-br", "addr") or machine.addresses("eth2") != {"10.2.0.5/24"}:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(
+        lambda: "eth2" in machine.inside_run("ip", "-br", "addr") and machine.addresses("eth2") == {"10.2.0.5/24"},
+        "the late NIC is taken in",
+    )
     assert machine.addresses("eth3") == {"10.3.0.5/24"}
 
 
@@ -257,7 +258,4 @@ def test_a_route_two_subnets_want_goes_to_the_other_when_its_holder_is_unplugged
         assert agent.post("/1.0/plug/network", json=with_route(number)).status_code == 202
     machine.amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(machine.amphora).look)
     machine.inside_run("ip", "link", "del", "eth2")
-    deadline = time.monotonic() + 10
-    while route_holders(machine) != ["eth3"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: route_holders(machine) == ["eth3"], "the route is the other's")

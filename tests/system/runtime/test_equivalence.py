@@ -9,6 +9,7 @@ every few edits, and compares at the end: servers, statistics, certificates, and
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import ssl
@@ -32,12 +33,13 @@ from amphora_agent.core.haproxy.change import (
     Stored,
     decide,
 )
-from amphora_agent.core.haproxy.config import frontends, parse
+from amphora_agent.core.haproxy.config import Bind, frontends, parse
 from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import HostFailure
 from amphora_agent.operations.haproxy import removals, runtime
 from amphora_agent.operations.haproxy.proxy import RunningProxy
 from testbed.namespaces import Namespace
+from testbed.waiting import wait_for
 from tests.system.runtime.certificates import Minted, mint
 from tests.system.runtime.edits import SAMPLES, Edited
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries
@@ -277,10 +279,15 @@ def assert_same_handshakes(followed: Followed, fresh: RunningHaproxy) -> None:
         bind = frontend.binds[0]
         for name in ("0.test", "7.test", "13.test", "unknown.test"):
             wanted = shown(fresh.namespace, bind.address, int(bind.port), name)
-            deadline = time.monotonic() + 1.0
-            while shown(followed.haproxy.namespace, bind.address, int(bind.port), name) != wanted:
-                assert time.monotonic() < deadline, (name, followed.reasons)
-                time.sleep(0.01)
+            wait_for(
+                functools.partial(_shows, followed.haproxy.namespace, bind, name, wanted),
+                lambda: f"{name}: {followed.reasons}",  # noqa: B023 - called before the next turn
+                seconds=1.0,
+            )
+
+
+def _shows(namespace: Namespace, bind: Bind, name: str, wanted: bytes | None) -> bool:
+    return shown(namespace, bind.address, int(bind.port), name) == wanted
 
 
 def shown(namespace: Namespace, host: str, port: int, name: str) -> bytes | None:
