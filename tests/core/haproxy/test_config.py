@@ -151,6 +151,10 @@ def test_words_are_split_as_haproxy_splits_them(line: str, words: tuple[str, ...
         ("'a\\ b'", "a\\ b"),
         ('a\\"b', 'a"b'),
         ('"a\\"b"', 'a"b'),
+        (r"it\'s", "it's"),
+        (r"\'a'b'", "'ab"),
+        (r"\\'a\'", "\\a\\"),
+        ("'\"'\"'\"", "\"'"),
     ],
 )
 def test_unquote(word: str, text: str) -> None:
