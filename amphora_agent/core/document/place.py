@@ -37,7 +37,7 @@ class Place:
         return self._file(self.identity.listener(listener))
 
     def _file(self, stem: str) -> str:
-        return str(self.paths.cert(self.loadbalancer_id, PemName(f"{stem}.pem")))
+        return str(self.paths.loadbalancer(self.loadbalancer_id).cert(PemName(f"{stem}.pem")))
 
 
 def addresses(document: Document) -> tuple[IPv4Address | IPv6Address, ...]:

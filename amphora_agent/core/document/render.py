@@ -149,13 +149,13 @@ _DEFAULTS = Section(
 
 def _global(place: Place, listeners: tuple[Listener, ...], *, has_ping: bool) -> Section:
     def lines() -> Iterator[str]:
-        paths, lb_id = place.paths, place.loadbalancer_id
+        paths = place.paths.loadbalancer(place.loadbalancer_id)
         yield line("daemon")
         yield line("user", "nobody")
         yield line("log", _LOG_SOCKET, "local0")
         yield line("log", _LOG_SOCKET, "local1", "notice")
-        yield line("stats", "socket", Data(str(paths.stats_socket(lb_id))), "mode", "0666", "level", "user")
-        yield line("server-state-file", Data(str(paths.servers_state(lb_id))))
+        yield line("stats", "socket", Data(str(paths.stats_socket)), "mode", "0666", "level", "user")
+        yield line("server-state-file", Data(str(paths.servers_state)))
         yield line("maxconn", sum(connection_limit(listener) for listener in listeners) or DEFAULT_LIMIT)
         if has_ping:
             yield line("external-check")

@@ -39,7 +39,7 @@ def vrrp_text(place: Place, document: Document, vrrp: Vrrp, password: str) -> st
 
 def _script_lines(place: Place) -> Iterator[str]:
     yield "vrrp_script check_script {"
-    yield f"{_INDENT}script {text_of(str(place.paths.vrrp_check_script))}"
+    yield f"{_INDENT}script {text_of(str(place.paths.vrrp.check_script))}"
     yield f"{_INDENT}interval 5"
     yield f"{_INDENT}fall 2"
     yield f"{_INDENT}rise 2"

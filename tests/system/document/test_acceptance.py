@@ -65,7 +65,7 @@ def haproxy(request: pytest.FixtureRequest) -> Iterator[Haproxy]:
         if request.param == "3.0":
             command = str(_of_tree(base))
         paths = replace(paths_of(Settings()), base=base, certs=base / "certs")
-        paths.cert_dir(LB).mkdir(parents=True)
+        paths.loadbalancer(LB).certs.mkdir(parents=True)
         pki = Pki.mint("shop")
         secrets = {
             "shop-rsa": pki.issue("shop.example.org"),
