@@ -23,6 +23,7 @@ from amphora_agent.core.keepalived import lvs_config, vrrp_config
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
 from amphora_agent.errors import InvalidRequest
+from testbed.amphora import SAMPLES
 from tests.core.document.documents import Json, documents
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -56,6 +57,25 @@ def test_golden(name: str) -> None:
     files = texts(rendered(json.loads((GOLDEN / f"{name}.json").read_text())))
     told = "".join(f"=== {file}\n{text}" for file, text in sorted(files.items()))
     assert told == (GOLDEN / f"{name}.txt").read_text()
+
+
+def test_a_pair_is_the_controllers_to_the_letter() -> None:
+    tree = {
+        "name": "pair",
+        "vips": [
+            {
+                "address": "10.10.0.100",
+                "subnet": "10.10.0.0/24",
+                "gateway_ip": "10.10.0.1",
+                "host_routes": [{"destination": "203.0.113.0/24", "nexthop": "10.10.0.7"}],
+            },
+            {"address": "10.11.0.100", "subnet": "10.11.0.0/24"},
+            {"address": "2001:db8:10::100", "subnet": "2001:db8:10::/64", "gateway_ip": "2001:db8:10::1"},
+        ],
+        "vrrp": {"own": "10.10.0.11", "peer": "10.10.0.12", "auth": "pair"},
+    }
+    sample = (SAMPLES / "vrrp" / "04-dual-stack-additional-vips.conf").read_text()
+    assert rendered(tree).vrrp == f"{sample}\n"
 
 
 @given(documents())
