@@ -78,6 +78,8 @@ _EQUAL_ONLY = frozenset({RuleType.SSL_CONN_HAS_CERT, RuleType.SSL_VERIFY_RESULT}
 _ROUND_ROBIN_MOST = 4095
 _MOST_CONNECTIONS = 2_000_000
 _CODES_MOST = 100
+# keepalived keeps seconds in 32 bits of microseconds.
+_KEEPALIVED_LONGEST = 4294
 
 
 class SecretKind(StrEnum):
@@ -166,6 +168,9 @@ class _Checker:
             yield _Fault(("vrrp", "peer"), "it is the own address too", "the other amphora's address")
         elif own is not None and peer is not None and own.version != peer.version:
             yield _Fault(("vrrp", "peer"), f"own is IPv{own.version}", f"an IPv{own.version} address")
+        main = parse_address(self.document.vips[0].address)
+        if own is not None and main is not None and own.version != main.version:
+            yield _Fault(("vrrp", "own"), f"the first VIP is IPv{main.version}", f"an IPv{main.version} address")
         yield from self._secret_faults(vrrp.auth, SecretKind.PASSWORD, ("vrrp", "auth"))
 
     def _secret_faults(self, name: str | None, kind: SecretKind, path: Path) -> Iterator[_Fault]:
@@ -506,6 +511,8 @@ def _monitor_faults(pool: Pool, path: Path) -> Iterator[_Fault]:
         yield _Fault((*at, "type"), detail, f"one of {', '.join(sorted(allowed))}")
     if monitor.timeout > monitor.delay:
         yield _Fault((*at, "timeout"), f"{monitor.timeout} s is longer than the delay", f"at most {monitor.delay}")
+    elif is_lvs and monitor.timeout > _KEEPALIVED_LONGEST:
+        yield _Fault((*at, "timeout"), f"got {monitor.timeout}", f"at most {_KEEPALIVED_LONGEST}, as keepalived counts")
     yield from _http_monitor_faults(monitor, at, is_lvs=is_lvs)
 
 

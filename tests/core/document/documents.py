@@ -150,14 +150,11 @@ def documents(draw: st.DrawFn) -> Json:
     }
     document |= draw(fields(admin_state_up=st.sampled_from([True, True, False]), description=lines))
     if draw(st.booleans()):
-        document["vrrp"] = draw(
-            st.sampled_from([_pair("10.10.0.11", "10.10.0.12"), _pair("2001:db8:10::12", "2001:db8:10::11")])
+        own, peer = (
+            ("10.10.0.12", "10.10.0.11") if ":" not in vips[0]["address"] else ("2001:db8:10::1", "2001:db8:10::2")
         )
+        document["vrrp"] = {"own": own, "peer": peer, "auth": "pair", "priority": draw(st.integers(1, 254))}
     return document
-
-
-def _pair(own: str, peer: str) -> Json:
-    return {"own": own, "peer": peer, "auth": "pair", "priority": 90}
 
 
 @functools.cache
@@ -242,7 +239,8 @@ def monitors(*, is_lvs: bool) -> st.SearchStrategy[Json]:
             MonitorType.TLS_HELLO,
         ]
     )
-    times = st.tuples(st.integers(1, 86400), st.integers(1, 86400)).map(
+    longest = 4294 if is_lvs else 86400
+    times = st.tuples(st.integers(1, 86400), st.integers(1, longest)).map(
         lambda pair: {"delay": max(pair), "timeout": min(pair)}
     )
     retries = merged(required(max_retries=st.integers(1, 10)), fields(max_retries_down=st.integers(1, 10)))

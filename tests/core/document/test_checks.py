@@ -115,6 +115,12 @@ TABLE: list[tuple[Json, str, str, str]] = [
     (changed("vrrp", "own", to="10.10.0.100"), "/vrrp/own", "VRRP", "is a VIP"),
     (changed("vrrp", "peer", to="10.10.0.11"), "/vrrp/peer", "VRRP", "own address too"),
     (changed("vrrp", "peer", to="2001:db8::12"), "/vrrp/peer", "VRRP", "own is IPv4"),
+    (
+        changed("vrrp", to={"own": "2001:db8::11", "peer": "2001:db8::12", "auth": "pair"}),
+        "/vrrp/own",
+        "VRRP",
+        "the first VIP is IPv4",
+    ),
     (changed("vrrp", "auth", to="nobody"), "/vrrp/auth", "VRRP", "there is no secret"),
     (changed("vrrp", "auth", to="shop-rsa"), "/vrrp/auth", "VRRP", "is of kind certificate"),
     # names, references, ports
@@ -293,6 +299,12 @@ TABLE: list[tuple[Json, str, str, str]] = [
         "/pools/3/healthmonitor/http_method",
         "pool dns, health monitor",
         "got HEAD",
+    ),
+    (
+        changed("pools", 3, "healthmonitor", to={**MONITOR, "delay": 5000, "timeout": 4295}),
+        "/pools/3/healthmonitor/timeout",
+        "pool dns, health monitor",
+        "got 4295",
     ),
     (changed("pools", 0, "healthmonitor", "timeout", to=6), "/pools/0/healthmonitor/timeout", "pool web", "longer"),
     (
