@@ -22,13 +22,13 @@ from amphora_agent.core.haproxy.steps import (
     RemoveServer,
     ReplaceFile,
     ReplaceServer,
+    RuntimeStep,
     SetCheckAddress,
     SetState,
     SetWeight,
-    Step,
 )
 
-_VERBS: dict[type[Step], str] = {
+_VERBS: dict[type[RuntimeStep], str] = {
     AddServer: "add",
     RemoveServer: "remove",
     ReplaceServer: "replace",
@@ -99,7 +99,7 @@ def plan_of(decision: Decision, names: Names) -> Plan:
             assert_never(decision)
 
 
-def _planned(step: Step, names: Names) -> PlannedStep:
+def _planned(step: RuntimeStep, names: Names) -> PlannedStep:
     """Return one step in words; what a file of a certificate is about is the secret in it."""
     match step:
         case ReplaceFile(file=file):
@@ -114,7 +114,7 @@ def _planned(step: Step, names: Names) -> PlannedStep:
             return PlannedStep(_verb(step), _member(step.backend, step.name, names))
 
 
-def _verb(step: Step) -> str:
+def _verb(step: RuntimeStep) -> str:
     match step:
         case SetWeight(weight=weight):
             return f"set weight {weight}"

@@ -170,6 +170,15 @@ def _section_header(line: str) -> Words:
     return words if len(text) == len(line) else ()
 
 
+def render(config: Config) -> str:
+    """Return the text of a model; parsing it again gives an equal model."""
+    lines = list(config.preamble)
+    for section in config.sections:
+        lines.append(f"{section.kind} {section.name}" if section.name else section.kind)
+        lines.extend(section.lines)
+    return "".join(f"{line}\n" for line in lines)
+
+
 def section_words(section: Section) -> Iterator[Words]:
     """Yield the words of each line that says something, in order."""
     for line in section.lines:

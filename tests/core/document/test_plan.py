@@ -15,16 +15,16 @@ from amphora_agent.core.document.plan import PlannedStep, names_of, plan_of, tex
 from amphora_agent.core.document.reading import Reading, read_tree
 from amphora_agent.core.document.render import render
 from amphora_agent.core.haproxy import config as haproxy_config
-from amphora_agent.core.haproxy.change import Ability, Applied, Decision, Nothing, Reload, Runtime, Stored, decide
+from amphora_agent.core.haproxy.change import Decision, Nothing, Permissions, Reload, Runtime, Stored, decide
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import paths_of
-from amphora_agent.core.process_id import Worker
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.settings import Settings
 from tests.core.document.documents import Json, documents
 
 PLACE = Place(LoadBalancerId("shop-1"), paths_of(Settings()))
-RUNNING = Worker(7, 7)
+RUNNING = ProcessId(7, 7)
 SHOP: Json = {
     "name": "shop",
     "vips": [{"address": "10.10.0.100", "subnet": "10.10.0.0/24"}],
@@ -58,13 +58,18 @@ def stored(meant: Document, contents: dict[str, str]) -> Stored:
     assert found.haproxy is not None
     digests = {path: contents.get(name, name) for path, name in found.secret_files.items()}
     digests |= found.crt_lists
-    return Stored(config=haproxy_config.render(found.haproxy), digests=digests, crt_lists=found.crt_lists)
+    text = haproxy_config.render(found.haproxy)
+    return Stored(config=text, parsed=found.haproxy, digests=digests, crt_lists=found.crt_lists)
 
 
 def decision(old: Json, new: Json, contents: dict[str, str] | None = None) -> Decision:
     before = stored(document(old), {})
-    applied = Applied(config=before.config, digests=before.digests, worker=RUNNING, crt_lists=before.crt_lists)
-    return decide(applied, stored(document(new), contents or {}), RUNNING, Ability(version=Version(3, 0, 11)))
+    return decide(
+        before.applied_to(RUNNING),
+        stored(document(new), contents or {}),
+        RUNNING,
+        Permissions(version=Version(3, 0, 11)),
+    )
 
 
 def shown(old: Json, new: Json) -> list[str]:
