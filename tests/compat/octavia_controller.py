@@ -150,19 +150,36 @@ class Controller:
         """Put a certificate into the certificate manager and return its reference."""
         return str(self.driver.cert_manager.store_cert(None, certificate, private_key, intermediates))
 
-    def render(self, *, loadbalancer: str, amphora: str, haproxy_version: list[str], details: dict[str, Any]) -> str:
-        """Return the HAProxy configuration the controller would upload, without TLS files."""
+    def render(
+        self,
+        *,
+        loadbalancer: str,
+        amphora: str,
+        haproxy_version: list[str],
+        details: dict[str, Any],
+        tls_certs: dict[str, Any] | None = None,
+    ) -> str:
+        """Return the HAProxy configuration the controller would upload.
+
+        `tls_certs` is reference -> file and pool id -> files, as the driver has them after it uploaded them.
+        """
         with db_api.session().begin() as session:
             balancer = session.get(models.LoadBalancer, loadbalancer).to_data_model()
             host = session.get(models.Amphora, amphora).to_data_model()
         text = self.driver.jinja_combo.build_config(
             host_amphora=host,
             listeners=balancer.listeners,
-            tls_certs={},
+            tls_certs=tls_certs or {},
             haproxy_versions=haproxy_version,
             amp_details=details,
         )
         return str(text)
+
+    def render_lvs(self, *, listener: str) -> str:
+        """Return the keepalived configuration the controller would upload for a UDP or SCTP listener."""
+        with db_api.session().begin() as session:
+            found = session.get(models.Listener, listener).to_data_model()
+        return str(self.driver.lvs_jinja.build_config(listener=found))
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy.audit import unexpected_lines
 from amphora_agent.core.haproxy.config import parse, rewrite_for
 from amphora_agent.core.keepalived import lvs_config, vrrp_config
-from testbed import haproxy_text, octavia_venv
+from testbed import octavia_venv
 from testbed.amphora import LB_ID, SAMPLES
 from testbed.pki import Pki
 from testbed.scenario import VIP, Scenario, scenario
@@ -37,8 +38,8 @@ def test_haproxy_configurations_are_read_whole(rendered: Path) -> None:
     for name in CONFIGS:
         text = (rendered / "haproxy" / f"{name}.cfg").read_text()
         config = parse(text)
-        assert haproxy_text.render(config) == text, name
-        assert parse(haproxy_text.render(config)) == config, name
+        assert haproxy_config.render(config) == text, name
+        assert parse(haproxy_config.render(config)) == config, name
         assert unexpected_lines(config) == (), name
 
 

@@ -51,6 +51,7 @@ _BLANKS = " \t\v\f\r"
 _NEEDS_CARE = re.compile(r"[^\t\v\f\r -~]|[\"'\\#]")
 _WORD = re.compile(r"""#.*|(?:\\.?|"(?:\\.|[^"\\])*"?|'[^']*'?|[^ \t\v\f\r"'\\#])+""", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_PART = re.compile(r"""\\(?P<escaped>.)|"(?P<weak>(?:\\.|[^"\\])*)"?|'(?P<strong>[^']*)'?""", re.DOTALL)
 _HEADER = re.compile(
     rf"""^(?:[^ \t\v\f\r\n\#]|[ \t\v\f\r]+(?:(?:{"|".join(sorted(SECTIONS))})(?![\w-])|[^ \t\v\f\r\n\#]*["'\\]))""",
     re.MULTILINE,
@@ -121,11 +122,13 @@ def split_words(line: str) -> Words:
 
 def unquote(word: str) -> str:
     """Return what a word says without its quotes and escapes; `$variables` are left as they are."""
-    parts = re.split(r"('[^']*'?)", word)
-    return "".join(
-        part.strip("'") if part.startswith("'") else _ESCAPE.sub(r"\1", part.replace('\\"', "\0").replace('"', ""))
-        for part in parts
-    ).replace("\0", '"')
+    return _PART.sub(_literal, word)
+
+
+def _literal(part: re.Match[str]) -> str:
+    if part["weak"] is not None:
+        return _ESCAPE.sub(r"\1", part["weak"])
+    return part["escaped"] or part["strong"] or ""
 
 
 def parse(text: str) -> Config:
@@ -165,6 +168,15 @@ def _section_header(line: str) -> Words:
     if kind in SECTIONS:
         return (kind, *words[1:])
     return words if len(text) == len(line) else ()
+
+
+def render(config: Config) -> str:
+    """Return the text of a model; parsing it again gives an equal model."""
+    lines = list(config.preamble)
+    for section in config.sections:
+        lines.append(f"{section.kind} {section.name}" if section.name else section.kind)
+        lines.extend(section.lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def section_words(section: Section) -> Iterator[Words]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy.change import Stored
 from amphora_agent.core.haproxy.config import (
     Config,
@@ -71,7 +72,7 @@ class Edited:
         for path in crt_lists(self.config):
             named.update(crt_list_files(lists[path]))
         digests = {path: hashlib.sha256(contents[path]).hexdigest() for path in named}
-        return haproxy_text.stored(config=haproxy_text.render(self.config), digests=digests, crt_lists=lists)
+        return haproxy_text.stored(config=haproxy_config.render(self.config), digests=digests, crt_lists=lists)
 
     def apply(self, edit: Edit) -> bool:
         """Make one edit of those that this configuration allows; tell whether anything changed."""
@@ -83,7 +84,7 @@ class Edited:
         if self.lists:
             operations += [self.renew_certificate, self.add_certificate, self.remove_certificate]
         renewals = {"ca-file": self.renew_ca, "crl-file": self.renew_crl, "crt": self.renew_client_certificate}
-        text = haproxy_text.render(self.config)
+        text = haproxy_config.render(self.config)
         operations += [renew for option, renew in renewals.items() if f" {option} " in text]
         number, a, b, c = edit
         if operations:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy.config import Config, Section, parse
 from amphora_agent.core.haproxy.server_line import parse_server
 from amphora_agent.core.haproxy.servers_state import parse_servers_state
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.operations.haproxy import removals
-from testbed import haproxy_text
 from testbed.amphora import LB_ID, RunningAmphora
 from testbed.namespaces import Namespace
 from testbed.scenario import VIP, Scenario
@@ -44,7 +44,7 @@ class Members:
         sample = parse(amphora.sample("haproxy/01-http-basic.cfg"))
         common = [section for section in sample.sections if section.kind in {"global", "defaults"}]
         sections = [*common, *_listener("http", HTTP, 80, self.http), *_listener("tcp", TCP, 81, self.tcp)]
-        return haproxy_text.render(Config(sample.preamble, tuple(sections)))
+        return haproxy_config.render(Config(sample.preamble, tuple(sections)))
 
 
 def _listener(mode: str, name: str, port: int, servers: tuple[str, ...]) -> Iterator[Section]:
