@@ -341,8 +341,7 @@ class RunningAmphora:
 
     def localised(self, text: str) -> str:
         """Return a controller's text with the contract's default paths and names replaced by this amphora's."""
-        text = text.replace("/var/lib/octavia", self.inner(self.base)).replace("amphora-haproxy", self.netns.name)
-        return text.replace("/run/rsyslog/octavia/log", str(self.directory / "log"))
+        return text.replace("/var/lib/octavia", self.inner(self.base)).replace("amphora-haproxy", self.netns.name)
 
     def inner(self, path: Path) -> str:
         """Return what the amphora calls a file of `directory`."""

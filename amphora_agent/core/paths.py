@@ -269,6 +269,11 @@ class Paths:
         return self.base / "plugged_interfaces"
 
     @property
+    def ping_wrapper(self) -> Path:
+        """The external check of PING monitors, written by the image build."""
+        return self.base / "ping-wrapper.sh"
+
+    @property
     def user_group(self) -> Path:
         """HAProxy's group, written by the image build; absent outside an image."""
         return self.base / "haproxy-default-user-group.conf"

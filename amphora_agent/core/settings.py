@@ -33,6 +33,14 @@ class SupervisorKind(StrEnum):
     DIRECT = "direct"
 
 
+class FirewallMode(StrEnum):
+    """What the configuration firewall does with lines that no controller known to this agent writes."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every option the agent reads; defaults are the contract's.
@@ -66,6 +74,8 @@ class Settings:
     max_old_workers: int = 50
     runtime_changes: bool = True
     new_members_start_down: bool = False
+    configuration_firewall: FirewallMode = FirewallMode.ENFORCE
+    configuration_allow: tuple[str, ...] = ()
 
 
 def parse_settings(text: str) -> Settings:
@@ -123,6 +133,12 @@ def parse_settings(text: str) -> Settings:
         new_members_start_down=reader.boolean(
             "amphora_agent", "new_members_start_down", default=default.new_members_start_down
         ),
+        configuration_firewall=FirewallMode(
+            reader.choice(
+                "amphora_agent", "configuration_firewall", default.configuration_firewall, tuple(FirewallMode)
+            )
+        ),
+        configuration_allow=reader.lines("amphora_agent", "configuration_allow"),
     )
 
 
@@ -191,6 +207,11 @@ class _Reader:
     def texts(self, section: str, option: str) -> tuple[str, ...]:
         value = self.optional_text(section, option) or ""
         return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    def lines(self, section: str, option: str) -> tuple[str, ...]:
+        """Return the lines of a value as they stand; a `$` or quote in them means itself."""
+        value = self.sections.get(section, {}).get(option) or ""
+        return tuple(line.strip() for line in value.split("\n") if line.strip())
 
     def boolean(self, section: str, option: str, *, default: bool) -> bool:
         value = self.optional_text(section, option)

@@ -19,20 +19,37 @@ class Completed:
     output: str
 
 
-def run(argv: Sequence[str], *, timeout: float = 30.0, stdin: bytes = b"") -> Completed:
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom a command runs as: user and main group by number, and no other group."""
+
+    uid: int
+    gid: int
+
+
+def run(argv: Sequence[str], *, timeout: float = 30.0, stdin: bytes = b"", person: Person | None = None) -> Completed:
     """Run a command to its end and return how it ended, whatever the exit code.
 
     Args:
         argv: program and arguments; the program is looked up on PATH.
         timeout: seconds; the command is killed then.
         stdin: all of the command's standard input.
+        person: whom it runs as; None for us.
 
     Raises:
         HostFailure: it could not be started or did not end in time.
     """
     try:
         done = subprocess.run(
-            argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False
+            argv,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+            user=None if person is None else person.uid,
+            group=None if person is None else person.gid,
+            extra_groups=None if person is None else [],
         )
     except subprocess.TimeoutExpired as error:
         raise HostFailure(f"cannot finish {argv[0]} within {timeout:g} s", " ".join(argv)) from error

@@ -26,6 +26,7 @@ from amphora_agent.core.document.place import Place, lvs_listeners
 from amphora_agent.core.document.reading import Reading, read_tree
 from amphora_agent.core.document.render import Rendered, render
 from amphora_agent.core.haproxy import config as haproxy_config
+from amphora_agent.core.haproxy.words import unquote
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.keepalived import lvs_config
 from amphora_agent.core.paths import Paths, paths_of
@@ -415,7 +416,7 @@ def told(text: str) -> dict[tuple[str, str], list[list[str]]]:
     """
     found = {}
     for section in haproxy_config.parse(text).sections:
-        lines = [[haproxy_config.unquote(word) for word in words] for words in haproxy_config.section_words(section)]
+        lines = [[unquote(word) for word in words] for words in haproxy_config.section_words(section)]
         servers = sorted(_meaning(words) for words in lines if words[0] == "server")
         found[section.kind, section.name] = [_meaning(words) for words in lines if words[0] != "server"] + servers
     return found

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.settings import Settings, SupervisorKind, Topology, parse_ini, parse_settings
+from amphora_agent.core.settings import FirewallMode, Settings, SupervisorKind, Topology, parse_ini, parse_settings
 from amphora_agent.errors import InvalidRequest
 
 SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "agent"
@@ -108,3 +108,11 @@ def test_any_text_is_settings_or_refused(text: str) -> None:
         parse_settings(text)
     except InvalidRequest as error:
         assert error.detail
+
+
+def test_the_firewall_is_on_and_its_patterns_are_lines_as_they_stand() -> None:
+    assert parse_settings("").configuration_firewall is FirewallMode.ENFORCE
+    patterns = "configuration_allow =\n    acl * src $x\n    errorfile 503 /a\n"
+    settings = parse_settings(f"[amphora_agent]\nconfiguration_firewall = warn\n{patterns}")
+    assert settings.configuration_firewall is FirewallMode.WARN
+    assert settings.configuration_allow == ("acl * src $x", "errorfile 503 /a")

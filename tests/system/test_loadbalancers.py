@@ -171,16 +171,17 @@ def test_a_rejected_configuration_changes_nothing(plugged: Scenario) -> None:
     config = plugged.amphora.sample(BASIC)
     plugged.apply(config)
     worker = wait_for_one_worker(plugged.amphora)
-    for bad in (
-        config.replace("balance roundrobin", "balunce roundrobin"),
-        config[: len(config) // 2] + "\nfrontend",
-        "complete nonsense",
-        config.replace("bind 10.10.0.100:80", "bind 10.10.0.100:80 ssl crt-list /does/not/exist.pem"),
+    for bad, says in (
+        (config.replace("balance roundrobin", "balunce roundrobin"), "'balunce'"),
+        (config[: len(config) // 2] + "\nfrontend", "'frontend'"),
+        ("complete nonsense", "line 1, 'complete'"),
+        (config.replace("bind 10.10.0.100:80", "bind 10.10.0.100:80 ssl crt-list /does/not/exist.pem"), "exist.pem"),
+        (config.replace("default_backend ", "default_backend no-"), "ALERT"),
     ):
         reply = plugged.upload(bad)
         assert reply.status == 400
         assert reply.json()["message"] == "Invalid request"
-        assert "ALERT" in reply.json()["details"]
+        assert says in reply.json()["details"]
         assert (plugged.amphora.base / LB_ID / "haproxy.cfg").read_text() == config
         assert (plugged.amphora.base / LB_ID / "haproxy.cfg.new-failed").read_text() == bad
     reply = plugged.amphora.request("PUT", f"/1.0/loadbalancer/{AMPHORA_ID}/{LB_ID}/haproxy", b"# \xff\xfe\n")

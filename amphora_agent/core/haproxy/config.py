@@ -18,8 +18,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import pairwise
 
 from amphora_agent.core.haproxy.version import Version
-
-Words = tuple[str, ...]
+from amphora_agent.core.haproxy.vocabulary import FILE_OPTIONS
+from amphora_agent.core.haproxy.words import BLANKS, Words, split_words, unquote
 
 # Source: HAProxy configuration manual 2.6 to 3.2, chapters 3 and 4. HAProxy finds these at any indentation.
 SECTIONS = frozenset(
@@ -47,16 +47,10 @@ SECTIONS = frozenset(
         "userlist",
     }
 )
-_BLANKS = " \t\v\f\r"
-_NEEDS_CARE = re.compile(r"[^\t\v\f\r -~]|[\"'\\#]")
-_WORD = re.compile(r"""#.*|(?:\\.?|"(?:\\.|[^"\\])*"?|'[^']*'?|[^ \t\v\f\r"'\\#])+""", re.DOTALL)
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_PART = re.compile(r"""\\(?P<escaped>.)|"(?P<weak>(?:\\.|[^"\\])*)"?|'(?P<strong>[^']*)'?""", re.DOTALL)
 _HEADER = re.compile(
     rf"""^(?:[^ \t\v\f\r\n\#]|[ \t\v\f\r]+(?:(?:{"|".join(sorted(SECTIONS))})(?![\w-])|[^ \t\v\f\r\n\#]*["'\\]))""",
     re.MULTILINE,
 )
-_FILE_OPTIONS = frozenset({"crt-list", "crt", "ca-file", "ca-verify-file", "crl-file"})
 _FILE_LINES = frozenset({"bind", "server", "default-server", "server-template", "peer"})
 _BEFORE_EXTERNAL_CHECK = Version(1, 6)
 _WITHOUT_HTX_OPTION = Version(2, 5)
@@ -109,28 +103,6 @@ class Frontend:
         return any(bind.options[:2] == ("ssl", "crt-list") for bind in self.binds)
 
 
-def split_words(line: str) -> Words:
-    """Return the words of a line as written (quotes and backslashes stay), without its comment.
-
-    Two lines with equal words mean the same to HAProxy, whatever blanks separate them.
-    Source: HAProxy configuration manual 2.2, "Quoting and escaping".
-    """
-    if _NEEDS_CARE.search(line) is None:
-        return tuple(line.split())
-    return tuple(word for word in _WORD.findall(line) if not word.startswith("#"))
-
-
-def unquote(word: str) -> str:
-    """Return what a word says without its quotes and escapes; `$variables` are left as they are."""
-    return _PART.sub(_literal, word)
-
-
-def _literal(part: re.Match[str]) -> str:
-    if part["weak"] is not None:
-        return _ESCAPE.sub(r"\1", part["weak"])
-    return part["escaped"] or part["strong"] or ""
-
-
 def parse(text: str) -> Config:
     """Return the model of any text whatsoever; what is not understood stays as lines."""
     lines = text.split("\n")
@@ -160,7 +132,7 @@ def _section_header(line: str) -> Words:
     A word in column 0 starts one even if no HAProxy we know has such a section: its lines must not count as the
     previous section's.
     """
-    text = line.lstrip(_BLANKS)
+    text = line.lstrip(BLANKS)
     if not text or text[0] == "#":
         return ()
     words = split_words(text)
@@ -283,7 +255,7 @@ def crt_list_files(text: str) -> tuple[str, ...]:
 
 
 def _file_arguments(words: Words) -> Iterator[str]:
-    return (unquote(b) for a, b in pairwise(words) if a in _FILE_OPTIONS)
+    return (unquote(b) for a, b in pairwise(words) if a in FILE_OPTIONS)
 
 
 def significant_lines(lines: Iterable[str]) -> list[Words]:

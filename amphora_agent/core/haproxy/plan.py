@@ -14,16 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from amphora_agent.core.haproxy.config import (
-    Config,
-    Section,
-    Words,
-    changed_lines,
-    section_words,
-    significant_lines,
-    split_words,
-    unquote,
-)
+from amphora_agent.core.haproxy.config import Config, Section, changed_lines, section_words, significant_lines
+from amphora_agent.core.haproxy.grammar import first_words
 from amphora_agent.core.haproxy.server_line import SAFE_WORD, Server, parse_server
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
@@ -39,11 +31,13 @@ from amphora_agent.core.haproxy.steps import (
     SetWeight,
 )
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.haproxy.vocabulary import BACKEND_WORDS
+from amphora_agent.core.haproxy.words import Words, split_words, unquote
 from amphora_agent.core.records.applied_config import Commits
 
 MAX_COMMANDS = 1000
 ROUNDROBIN_MAX = 4095
+# What the controller's releases write in a backend; anything else might refer to a server or change what one inherits.
+_KNOWN_DIRECTIVES = first_words("backend") - {"external-check"}
 
 # HAProxy spreads requests over these by weight alone: servers may come and go, and the order of lines says nothing.
 ORDERLESS_ALGORITHMS = frozenset({"roundrobin", "leastconn"})
@@ -380,7 +374,7 @@ class _Backend:
         """
         if self._algorithm() not in ORDERLESS_ALGORITHMS:
             raise self._obstructed(f"balance {self._algorithm()} takes no server {verb} at run time")
-        unknown = next((words[0] for words in self.frame if words[0] not in BACKEND_WORDS), None)
+        unknown = next((words[0] for words in self.frame if words[0] not in _KNOWN_DIRECTIVES), None)
         if self.inherits or unknown is not None or ("option", "external-check") in self.frame:
             raise self._obstructed(f"servers cannot be {verb} under {unknown or 'external-check'}")
         if ("option", "allbackups") not in self.frame and any(

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from amphora_agent.core.haproxy.config import Words
+from amphora_agent.core.haproxy.grammar import SERVER_OPTIONS
+from amphora_agent.core.haproxy.words import Words
 
 Address = IPv4Address | IPv6Address
 
@@ -17,51 +18,8 @@ Address = IPv4Address | IPv6Address
 SAFE_WORD = re.compile(r"[A-Za-z0-9_.:/,@+=%!()*|~^-]+\Z")
 WEIGHT_MAX = 256
 
-# Every option the controller's releases write. All of them are accepted for servers added at run time, `cookie`
-# from 3.0 on. Source: HAProxy management guide, "add server"; each tried on 2.6.12 and 3.0.11.
-_FLAGS = frozenset(
-    {
-        "backup",
-        "check",
-        "check-send-proxy",
-        "check-ssl",
-        "disabled",
-        "no-sslv3",
-        "no-tlsv10",
-        "no-tlsv11",
-        "no-tlsv12",
-        "no-tlsv13",
-        "send-proxy",
-        "send-proxy-v2",
-        "send-proxy-v2-ssl",
-        "send-proxy-v2-ssl-cn",
-        "ssl",
-    }
-)
-_WITH_VALUE = frozenset(
-    {
-        "addr",
-        "alpn",
-        "ca-file",
-        "check-alpn",
-        "check-sni",
-        "ciphers",
-        "ciphersuites",
-        "cookie",
-        "crl-file",
-        "crt",
-        "downinter",
-        "fall",
-        "fastinter",
-        "inter",
-        "maxconn",
-        "port",
-        "rise",
-        "sni",
-        "verify",
-        "weight",
-    }
-)
+# Every option the controller's releases write is accepted for servers added at run time, `cookie` from 3.0 on.
+# Source: HAProxy management guide, "add server"; each tried on 2.6.12 and 3.0.11.
 _CHANGEABLE = frozenset({"addr", "disabled", "port", "weight"})
 
 
@@ -141,11 +99,11 @@ def _options(words: Words) -> tuple[Words, ...] | None:
     found: list[Words] = []
     rest = iter(words)
     for word in rest:
-        if word in _FLAGS:
+        if SERVER_OPTIONS.get(word) == "":
             found.append((word,))
             continue
         value = next(rest, None)
-        if word not in _WITH_VALUE or value is None:
+        if word not in SERVER_OPTIONS or value is None:
             return None
         found.append((word, value))
     return tuple(found)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import TypeAlias
 
-from amphora_agent.core.haproxy.config import Config, Section, split_words, unquote
+from amphora_agent.core.haproxy.config import Config, Section
 from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.core.haproxy.runtime import file_of
 from amphora_agent.core.haproxy.server_line import Server, parse_server
@@ -31,6 +31,7 @@ from amphora_agent.core.haproxy.steps import (
     SetState,
     SetWeight,
 )
+from amphora_agent.core.haproxy.words import split_words, unquote
 
 _PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----")
 _FINGERPRINT = re.compile(r"^SHA1 FingerPrint: ([0-9A-F]{40})$", re.MULTILINE)

@@ -10,22 +10,20 @@ from pathlib import Path
 
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy import process as haproxy_process
-from amphora_agent.core.haproxy.audit import unexpected_lines
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import AmphoraId, LoadBalancerId
 from amphora_agent.errors import InvalidRequest, reported_as
-from amphora_agent.host import commands, files
+from amphora_agent.host import files, machine
+from amphora_agent.host.confinement import Limits, run_confined
 from amphora_agent.host.haproxy import binary as haproxy_binary
 from amphora_agent.operations.amphora import Change
-from amphora_agent.operations.haproxy import stored_files
+from amphora_agent.operations.haproxy import firewall, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, read_applied
 from amphora_agent.operations.keepalived import vrrp
 
 LOG = logging.getLogger(__name__)
 
 CHECK_TIMEOUT = 55.0
-MAX_SHOWN_LINES = 3
-MAX_SHOWN_LINE = 120
 
 
 def upload(change: Change, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: bytes) -> None:
@@ -34,13 +32,14 @@ def upload(change: Change, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: b
     A rejected one is kept as `haproxy.cfg.new-failed`, and the one before it stays in force.
 
     Raises:
-        InvalidRequest: not UTF-8, or HAProxy rejects it (its words in the detail).
+        InvalidRequest: not UTF-8, the firewall refuses it, or HAProxy rejects it (its words in the detail).
         HostFailure: the disk or HAProxy's binary failed; nothing changed.
     """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidRequest("Invalid request", f"the configuration is not UTF-8: {error.reason}") from error
+    firewall.admit(change, lb_id, text)
     instance = instance_of(change, lb_id, amphora_id)
     version = haproxy_binary.installed_version(change.started.haproxy_cmd)
     text = haproxy_config.rewrite_for(text, version)
@@ -88,26 +87,18 @@ def _check_and_store(change: Change, instance: Instance, text: str) -> None:
     candidate = instance.paths.config.with_name("haproxy.cfg.new")
     files.write_volatile(candidate, text.encode())
     _check(change, instance, candidate)
-    _warn_of_the_unexpected(instance.lb_id, text)
     files.rename_durable(candidate, instance.paths.config)
 
 
 def _check(change: Change, instance: Instance, candidate: Path) -> None:
     read = haproxy_process.config_files(instance.paths, candidate, _group_file(change))
-    done = commands.run(
-        haproxy_process.check_argv(change.started.haproxy_cmd, read, instance.peer), timeout=CHECK_TIMEOUT
-    )
+    argv = haproxy_process.check_argv(change.started.haproxy_cmd, read, instance.peer)
+    memory = machine.memory().get("MemTotal", 0) * 1024
+    limits = Limits(time=CHECK_TIMEOUT, cpu=int(CHECK_TIMEOUT), memory=memory)
+    done = run_confined(argv, (*read, instance.paths.servers_state, instance.paths.certs), limits)
     if done.code != 0:
         files.rename_durable(candidate, candidate.with_name("haproxy.cfg.new-failed"))
         raise InvalidRequest("Invalid request", done.output)
-
-
-def _warn_of_the_unexpected(lb_id: LoadBalancerId, text: str) -> None:
-    """Warn when a configuration holds lines no controller writes: a tenant's value may have become a directive."""
-    unexpected = unexpected_lines(haproxy_config.parse(text))
-    if unexpected:
-        shown = "; ".join(line[:MAX_SHOWN_LINE] for line in unexpected[:MAX_SHOWN_LINES])
-        LOG.warning("unexpected lines in a configuration lb=%s count=%d: %s", lb_id, len(unexpected), shown)
 
 
 def _write_companions(change: Change, instance: Instance, version: Version) -> None:

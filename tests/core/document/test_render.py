@@ -18,6 +18,7 @@ from amphora_agent.core.document.vrrp_config import is_vrrp_password
 from amphora_agent.core.document.words import Data, line
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy.server_line import parse_server
+from amphora_agent.core.haproxy.words import split_words, unquote
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.keepalived import lvs_config, vrrp_config
 from amphora_agent.core.paths import paths_of
@@ -161,9 +162,9 @@ def test_plain_members_can_be_changed_at_run_time(tree: Json) -> None:
 
 @given(st.text().filter(lambda text: text.isprintable() and bool(text)))
 def test_data_is_one_word_that_says_itself(text: str) -> None:
-    words = haproxy_config.split_words(line("acl", Data(text), "end"))
+    words = split_words(line("acl", Data(text), "end"))
     assert len(words) == 3
-    assert haproxy_config.unquote(words[1]) == text
+    assert unquote(words[1]) == text
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a\nb", "a#", '"', "'", "\\", "$x", "ü", "a\0"])

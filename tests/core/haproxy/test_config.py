@@ -23,12 +23,11 @@ from amphora_agent.core.haproxy.config import (
     referenced_files,
     rewrite_for,
     section_words,
-    split_words,
     stats_socket,
-    unquote,
     vips,
 )
 from amphora_agent.core.haproxy.version import Version, parse_version
+from amphora_agent.core.haproxy.words import split_words, unquote
 
 SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 SAMPLE_FILES = sorted(SAMPLES.glob("*.cfg"))

@@ -18,7 +18,7 @@ from amphora_agent.core.haproxy.change import (
     Stored,
     decide,
 )
-from amphora_agent.core.haproxy.config import crt_list_files, crt_lists, parse, referenced_files, split_words
+from amphora_agent.core.haproxy.config import crt_list_files, crt_lists, parse, referenced_files
 from amphora_agent.core.haproxy.plan import MAX_COMMANDS
 from amphora_agent.core.haproxy.server_line import Server, parse_server
 from amphora_agent.core.haproxy.steps import (
@@ -35,6 +35,7 @@ from amphora_agent.core.haproxy.steps import (
     SetWeight,
 )
 from amphora_agent.core.haproxy.version import Version
+from amphora_agent.core.haproxy.words import split_words
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.records.applied_config import AppliedConfig, Commits
 from testbed import haproxy_text

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.haproxy.config import split_words
 from amphora_agent.core.haproxy.runtime import PAYLOAD_MAX, command, commands_of, payload_of
 from amphora_agent.core.haproxy.server_line import Server, parse_server
 from amphora_agent.core.haproxy.steps import (
@@ -22,6 +21,7 @@ from amphora_agent.core.haproxy.steps import (
     SetState,
     SetWeight,
 )
+from amphora_agent.core.haproxy.words import split_words
 from amphora_agent.errors import MalformedData
 
 CHECK = "check inter 5s fall 3 rise 2"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.haproxy.config import parse, section_words, split_words
+from amphora_agent.core.haproxy.config import parse, section_words
 from amphora_agent.core.haproxy.server_line import SAFE_WORD, Server, parse_server
+from amphora_agent.core.haproxy.words import split_words
 
 SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 

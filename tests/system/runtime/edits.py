@@ -14,15 +14,8 @@ from pathlib import Path
 
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy.change import Stored
-from amphora_agent.core.haproxy.config import (
-    Config,
-    Section,
-    crt_list_files,
-    crt_lists,
-    parse,
-    referenced_files,
-    split_words,
-)
+from amphora_agent.core.haproxy.config import Config, Section, crt_list_files, crt_lists, parse, referenced_files
+from amphora_agent.core.haproxy.words import split_words
 from testbed import haproxy_text
 from tests.system.runtime.certificates import Minted
 

@@ -16,12 +16,13 @@ from typing import Self
 
 import pytest
 
-from amphora_agent.core.haproxy.config import parse, split_words
+from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.haproxy.plan import changes_under_leastconn
 from amphora_agent.core.haproxy.runtime import commands_of
 from amphora_agent.core.haproxy.server_line import parse_server
 from amphora_agent.core.haproxy.servers_state import filter_servers_state
 from amphora_agent.core.haproxy.steps import AddServer
+from amphora_agent.core.haproxy.words import split_words
 from testbed.namespaces import Namespace
 from testbed.waiting import wait_for
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries
