@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from amphora_agent.core.haproxy.config import Words
+from amphora_agent.core.numbers import parse_number
 
 Address = IPv4Address | IPv6Address
 
@@ -159,4 +160,5 @@ def _address(text: str) -> Address | None:
 
 
 def _number(text: str, lowest: int, highest: int) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and lowest <= int(text) <= highest else None
+    number = parse_number(text)
+    return number if number is not None and lowest <= number <= highest else None
