@@ -21,8 +21,9 @@ from amphora_agent.core.settings import Topology
 from amphora_agent.errors import HostFailure, reported_as
 from amphora_agent.host import files, machine
 from amphora_agent.host.haproxy import master as haproxy_master
-from amphora_agent.host.haproxy.socket import query
+from amphora_agent.host.haproxy.master import Serving
 from amphora_agent.host.network import netns
+from amphora_agent.host.procfs import takes_signal
 from amphora_agent.operations import certificates
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
@@ -87,7 +88,7 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
         case Start():
             _record(change, instance, stored, _start(change, instance))
         case Reload():
-            _record(change, instance, stored, _reload(change, instance, stored, running))
+            _record(change, instance, stored, _reload(change, instance, stored))
         case _:
             assert_never(decision)
     certificates.remove_condemned(change, instance.lb_id, stored.digests.keys())
@@ -123,26 +124,26 @@ def _start(change: Change, instance: Instance) -> ProcessId:
         raise HostFailure("Error starting haproxy", _words(change, instance, error)) from error
 
 
-def _reload(change: Change, instance: Instance, stored: Stored, worker: ProcessId | None) -> ProcessId:
-    """Reload; return the new worker.
-
-    Args:
-        change: the change it is a part of.
-        instance: runs, whether it answers or not.
-        stored: what it is to run.
-        worker: the one to be replaced, None when it did not answer.
-    """
+def _reload(change: Change, instance: Instance, stored: Stored) -> ProcessId:
+    """Reload what runs, whether it answers or not; return the new worker."""
     own = instance.paths
     _warn_of_memory(instance.lb_id, stored)
-    _save_servers_state(instance, stored)
+    serving = haproxy_master.find_serving(own)
+    _save_servers_state(instance, stored, serving)
     pid = change.supervisor.main_pid(instance.unit)
     try:
-        before = haproxy_master.await_master(own.master_socket, lambda: is_alive(change, instance))
+        before = haproxy_master.await_master(
+            own.master_socket, lambda: is_alive(change, instance), lambda: _takes_reload(change, instance)
+        )
         with vrrp.reloading(change, instance.lb_id):
-            _save_final_sample(instance, worker)
+            _save_final_sample(instance, serving)
             change.supervisor.reload(instance.unit)
             return haproxy_master.await_reload(
-                own.master_socket, own.admin_socket, before, lambda: is_alive(change, instance)
+                own,
+                before,
+                None if serving is None else serving.process,
+                lambda: is_alive(change, instance),
+                lambda: change.supervisor.reload(instance.unit),
             )
     except HostFailure as error:
         now = change.supervisor.main_pid(instance.unit)
@@ -154,6 +155,12 @@ def _reload(change: Change, instance: Instance, stored: Stored, worker: ProcessI
     finally:
         # Of this moment alone: a start weeks later must not believe what members were then.
         files.remove_volatile(own.servers_state)
+
+
+def _takes_reload(change: Change, instance: Instance) -> bool:
+    """Tell whether HAProxy takes the signal; one that has only just been started would die of it."""
+    pid = change.supervisor.main_pid(instance.unit)
+    return pid is not None and takes_signal(pid, instance.unit.reload_signal)
 
 
 def _warn_of_memory(lb_id: LoadBalancerId, stored: Stored) -> None:
@@ -170,23 +177,26 @@ def _words(amphora: Amphora, instance: Instance, error: HostFailure) -> str:
     return f"{error}: {error.detail}\n{words}".strip()
 
 
-def _save_servers_state(instance: Instance, stored: Stored) -> None:
+def _save_servers_state(instance: Instance, stored: Stored, serving: Serving | None) -> None:
     """Keep member states over a reload; without an answer the old file stays, and a reload goes on."""
     own = instance.paths
+    if serving is None:
+        LOG.warning("cannot save the servers' state lb=%s: no worker answers", instance.lb_id)
+        return
     try:
-        answer = query(own.admin_socket, "show servers state", STATE_TIMEOUT).decode("utf-8", "replace")
+        answer = serving.ask("show servers state", STATE_TIMEOUT)
         files.write_volatile(own.servers_state, filter_servers_state(answer, stored.parsed).encode())
     except HostFailure as error:
         LOG.warning("cannot save the servers' state lb=%s: %s %s", instance.lb_id, error, error.detail)
 
 
-def _save_final_sample(instance: Instance, worker: ProcessId | None) -> None:
+def _save_final_sample(instance: Instance, serving: Serving | None) -> None:
     """Keep what the worker has counted: it ends with the reload, and heartbeats would miss its last seconds."""
-    if worker is None:
+    if serving is None:
         return
     own = instance.paths
     try:
-        stat = query(own.admin_socket, "show stat -1 1 -1", STATE_TIMEOUT).decode("utf-8", "replace")
-        files.write_volatile(own.replaced_worker, replaced_worker.encode(ReplacedWorker(worker, stat)))
+        stat = serving.ask("show stat -1 1 -1", STATE_TIMEOUT)
+        files.write_volatile(own.replaced_worker, replaced_worker.encode(ReplacedWorker(serving.process, stat)))
     except HostFailure as error:
         LOG.warning("cannot keep the counters of a worker lb=%s: %s %s", instance.lb_id, error, error.detail)
