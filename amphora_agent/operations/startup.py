@@ -9,7 +9,7 @@ from collections.abc import Callable
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.haproxy import removals, runtime
+from amphora_agent.operations.haproxy import removals, runtime, store
 from amphora_agent.operations.inventory import lvs_listener_ids
 from amphora_agent.operations.keepalived import lvs_listeners, mastership, vrrp
 from amphora_agent.operations.network import advertisements, interfaces, nic_watch
@@ -47,7 +47,7 @@ def begin(amphora: Amphora, look_after_units: Look | None) -> None:
 
 def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     """Bring the machine to what the files say, as one change, and start the watchers. Reads are served meanwhile."""
-    steps: list[Step] = [runtime.clear_reload_only, interfaces.write_loopback, interfaces.prune]
+    steps: list[Step] = [runtime.clear_reload_only, store.finish_deletions, interfaces.write_loopback, interfaces.prune]
     if look_after_units is not None:
         steps.append(interfaces.bring_up_all)
     steps.append(_restore_scripts)

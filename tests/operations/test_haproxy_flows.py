@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -201,3 +203,62 @@ def test_reads_are_served_while_a_change_is_made(bench: Workbench) -> None:
 def test_a_change_inside_a_change_is_refused_at_once(bench: Workbench) -> None:
     with bench.changing(), pytest.raises(RuntimeError, match="hand the Change on"), bench.changing():
         pass
+
+
+def test_a_refused_upload_changes_no_name_among_the_peers(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.apply(text)
+    before = bench.own.environment.read_bytes()
+    other, bad = AmphoraId("11111111-2222-4333-8444-555555555555"), text.replace("mode http", "mode nonsense").encode()
+    with bench.changing() as change, pytest.raises(InvalidRequest):
+        store.upload(change, other, bench.lb_id, bad)
+    assert bench.own.environment.read_bytes() == before
+
+
+def test_a_deletion_that_is_cut_short_is_finished_at_the_next_start(bench: Workbench) -> None:
+    bench.apply(bench.sample(BASIC))
+    bench.store_certificate("one.pem", b"key")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(bench.own.certs)], check=True)
+    try:
+        with bench.changing() as change, pytest.raises(HostFailure):
+            store.delete(change, bench.lb_id)
+        assert info.details(bench.amphora).listeners == []
+        with pytest.raises(NotFound):
+            bench.act(Action.RELOAD)
+    finally:
+        subprocess.run(["umount", str(bench.own.certs)], check=True)
+    with bench.changing() as change:
+        store.finish_deletions(change)
+    assert [path for path in bench.paths.base.rglob("*") if LB_ID in str(path)] == []
+    with bench.changing() as change:
+        store.delete(change, bench.lb_id)
+
+
+@pytest.mark.parametrize("kind", ["directory", "link to a file", "link to a directory", "loop"])
+def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kind: str) -> None:
+    pki = Pki.mint("localhost")
+    keys = bench.store_certificate("one.pem", pki.issue("localhost"))
+    elsewhere = bench.directory / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    named, file = elsewhere, elsewhere / "one.pem"
+    shutil.copy(keys, file)
+    if kind.startswith("link"):
+        named = bench.directory / "link"
+        named.symlink_to(file if kind == "link to a file" else elsewhere)
+    if kind == "loop":
+        named = bench.directory / "loop"
+        named.symlink_to(named)
+    text = bench.sample(BASIC).replace("bind 10.10.0.100:80", f"bind 10.10.0.100:80 ssl crt {named}")
+    if kind == "loop":
+        with pytest.raises(InvalidRequest):
+            bench.upload(text)
+        return
+    bench.apply(text)
+    worker = bench.worker()
+    bench.apply(text)
+    assert bench.worker() == worker
+    file.write_bytes(pki.issue("localhost"))
+    assert not bench.apply(text).started
+    assert bench.worker() != worker, "the renewed certificate is served"
+    with bench.changing() as change:
+        certificates.delete(change, bench.lb_id, PemName("one.pem"))
