@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -262,3 +264,92 @@ def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kin
     assert bench.worker() != worker, "the renewed certificate is served"
     with bench.changing() as change:
         certificates.delete(change, bench.lb_id, PemName("one.pem"))
+
+
+@contextlib.contextmanager
+def foreign_haproxy(bench: Workbench) -> Iterator[subprocess.Popen[bytes]]:
+    """Start HAProxy for the stored configuration as another agent would: no socket of the master, no file of ours."""
+    argv = [
+        *("nsenter", f"--net={bench.netns.path}", shutil.which("haproxy") or "/usr/sbin/haproxy"),
+        *(
+            "-Ws",
+            "-f",
+            str(bench.own.config),
+            "-f",
+            str(bench.paths.user_group),
+            "-p",
+            str(bench.own.pid),
+            "-L",
+            "peer",
+        ),
+    ]
+    # What another agent's image has: limits that are high enough.
+    bench.paths.user_group.write_text("global\n    group nogroup\n    no strict-limits\n")
+    with (bench.directory / "foreign.log").open("ab") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+    threading.Thread(target=process.wait, daemon=True).start()
+    try:
+        wait_for(lambda: bench.own.pid.exists() and bench.own.stats_socket.exists(), "it runs")
+        wait_for(bench.accepts, "it serves")
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bool) -> None:  # noqa: FBT001
+    text = bench.sample(BASIC)
+    bench.upload(text)
+    with foreign_haproxy(bench) as process:
+        refused: list[OSError] = []
+        done = threading.Event()
+
+        def connect() -> None:
+            while not done.wait(0.001):
+                try:
+                    bench.connect().close()
+                except OSError as error:
+                    refused.append(error)
+
+        thread = threading.Thread(target=connect)
+        thread.start()
+        try:
+            bench.apply(without_last_member(text) if is_changed else text)
+        finally:
+            done.set()
+            thread.join()
+        assert process.poll() is not None
+        assert refused == []
+        assert len(bench.masters()) == 1
+        assert bench.master() == bench.masters()[0]
+        assert len(bench.members()) == (1 if is_changed else 2)
+        with bench.changing() as change:
+            store.delete(change, bench.lb_id)
+        assert bench.netns.pids() == ()
+
+
+def test_a_haproxy_of_another_agent_serves_on_where_ours_cannot_start(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.upload(text)
+    with foreign_haproxy(bench) as process, bench.netns.open_socket() as taken:
+        taken.bind(("10.10.0.100", 81))
+        taken.listen()
+        bench.upload(text.replace("bind 10.10.0.100:80", "bind 10.10.0.100:80\n    bind 10.10.0.100:81"))
+        with pytest.raises(HostFailure):
+            bench.act(Action.RELOAD)
+        assert process.poll() is None
+        assert bench.accepts()
+
+
+@pytest.mark.parametrize("how", ["stop", "delete"])
+def test_stop_and_delete_end_a_haproxy_of_another_agent(bench: Workbench, how: str) -> None:
+    bench.upload(bench.sample(BASIC))
+    with foreign_haproxy(bench) as process:
+        if how == "stop":
+            bench.act(Action.STOP)
+        else:
+            with bench.changing() as change:
+                store.delete(change, bench.lb_id)
+        assert process.poll() is not None
+        assert bench.netns.pids() == ()

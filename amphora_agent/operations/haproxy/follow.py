@@ -27,7 +27,7 @@ from amphora_agent.host.procfs import takes_signal
 from amphora_agent.operations import certificates
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.haproxy import removals, runtime, stored_files
+from amphora_agent.operations.haproxy import foreign, removals, runtime, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, is_alive, read_applied, stored_config
 from amphora_agent.operations.keepalived import vrrp
 from amphora_agent.operations.network import interfaces
@@ -60,6 +60,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
     if action is Action.STOP:
         with reported_as("Error stoping haproxy"):  # the contract's spelling
             change.supervisor.stop(instance.unit)
+            foreign.end(change, instance)
         files.remove_volatile(instance.paths.applied)
         LOG.info("stopped haproxy lb=%s", lb_id)
         return Performed(started=False, reason="asked to stop")
@@ -86,7 +87,7 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
         case Nothing() | Runtime():
             pass
         case Start():
-            _record(change, instance, stored, _start(change, instance))
+            _record(change, instance, stored, _start(change, instance, stored))
         case Reload():
             _record(change, instance, stored, _reload(change, instance, stored))
         case _:
@@ -114,14 +115,24 @@ def _record(change: Change, instance: Instance, stored: Stored, worker: ProcessI
     removals.forget(change, instance.lb_id)
 
 
-def _start(change: Change, instance: Instance) -> ProcessId:
+def _start(change: Change, instance: Instance, stored: Stored) -> ProcessId:
     netns.ensure(change.paths.netns)
     files.remove_volatile(instance.paths.servers_state)
+    others = foreign.masters(change, instance)
+    if others:
+        process = ProcessId(others[0], 0)
+        _save_servers_state(instance, stored, Serving(process, instance.paths.stats_socket))
     try:
         change.supervisor.start(instance.unit)
-        return haproxy_master.await_worker(instance.paths.admin_socket, lambda: is_alive(change, instance))
+        worker = haproxy_master.await_worker(instance.paths.admin_socket, lambda: is_alive(change, instance))
+        if others:
+            foreign.end(change, instance)
     except HostFailure as error:
         raise HostFailure("Error starting haproxy", _words(change, instance, error)) from error
+    finally:
+        if others:
+            files.remove_volatile(instance.paths.servers_state)
+    return worker
 
 
 def _reload(change: Change, instance: Instance, stored: Stored) -> ProcessId:
@@ -150,7 +161,7 @@ def _reload(change: Change, instance: Instance, stored: Stored) -> ProcessId:
         if now is None or now != pid:
             # It ended; a process that is there by now was started with the stored files.
             LOG.warning("haproxy ended while it was to be reloaded lb=%s: %s", instance.lb_id, error.detail)
-            return _start(change, instance)
+            return _start(change, instance, stored)
         raise HostFailure("Error reloading haproxy", _words(change, instance, error)) from error
     finally:
         # Of this moment alone: a start weeks later must not believe what members were then.

@@ -18,7 +18,7 @@ from amphora_agent.errors import InvalidRequest, reported_as
 from amphora_agent.host import commands, files
 from amphora_agent.host.haproxy import binary as haproxy_binary
 from amphora_agent.operations.amphora import Change
-from amphora_agent.operations.haproxy import stored_files
+from amphora_agent.operations.haproxy import foreign, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, read_applied
 from amphora_agent.operations.keepalived import vrrp
 
@@ -74,6 +74,7 @@ def delete(change: Change, lb_id: LoadBalancerId) -> None:
         vrrp.refresh_checks(change, leaving=lb_id)
     with reported_as("Error stopping haproxy"):
         change.supervisor.stop(instance.unit)
+        foreign.end(change, instance)
     files.make_directory(own.agent, 0o700)
     files.remove(own.deleted)
     files.move_away(own.directory, own.deleted)
