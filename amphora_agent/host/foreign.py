@@ -1,4 +1,4 @@
-"""Processes of this amphora that somebody else started, such as an agent before ours: found, and ended. Starts none."""
+"""Processes we did not start, those of an agent before ours and workers of HAProxy: found and ended. Starts none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 from pathlib import Path
 
+from amphora_agent.core.process_id import ProcessId
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.procfs import PROC, process_start_time
@@ -33,7 +34,7 @@ def end(pid: int) -> None:
         HostFailure: it cannot be signalled, or survives.
     """
     started = process_start_time(pid)
-    family = {each: process_start_time(each) for each in (pid, *_children(pid))}
+    family = {each: process_start_time(each) for each in (pid, *children(pid))}
     for number in (signal.SIGTERM, signal.SIGKILL):
         for each in (pid,) if number is signal.SIGTERM else family:
             _signal(each, number, family[each])
@@ -41,6 +42,15 @@ def end(pid: int) -> None:
             if started is None or process_start_time(pid) != started:
                 return
     raise HostFailure(f"cannot end process {pid}", "it survives SIGKILL")
+
+
+def kill(process: ProcessId) -> None:
+    """Send SIGKILL to a process, unless it is gone.
+
+    Raises:
+        HostFailure: it cannot be signalled.
+    """
+    _signal(process.pid, signal.SIGKILL, process.started)
 
 
 def unit_of(pid: int) -> str | None:
@@ -96,5 +106,6 @@ def _parent(pid: int) -> int | None:
     return None
 
 
-def _children(pid: int) -> tuple[int, ...]:
+def children(pid: int) -> tuple[int, ...]:
+    """Return the processes whose parent this is."""
     return tuple(each for each in _pids() if _parent(each) == pid)

@@ -15,9 +15,10 @@ import pytest
 
 from amphora_agent.core.ids import AmphoraId, PemName
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
+from amphora_agent.host.procfs import process_start_time
 from amphora_agent.operations import certificates, info
 from amphora_agent.operations.actions import Action
-from amphora_agent.operations.haproxy import follow, store
+from amphora_agent.operations.haproxy import follow, old_workers, store
 from testbed.amphora import AMPHORA_ID, LB_ID
 from testbed.operations import Workbench
 from testbed.pki import Pki
@@ -264,6 +265,28 @@ def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kin
     assert bench.worker() != worker, "the renewed certificate is served"
     with bench.changing() as change:
         certificates.delete(change, bench.lb_id, PemName("one.pem"))
+
+
+def test_an_old_worker_that_hangs_is_ended_after_a_while(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.apply(text)
+    watcher, old = old_workers.OldWorkers(bench.amphora), bench.worker()
+    with bench.connect() as held:
+        held.sendall(b"GET / HTTP/1.1\r\n")
+        wait_for(lambda: "\nCurrConns: 1" in bench.ask("show info"), "the connection is held")
+        bench.apply(text.replace("timeout server 50000", "timeout server 40000"))
+        serving = bench.worker()
+        for _ in range(old_workers.LOOKS + 1):
+            watcher.look()
+        assert process_start_time(old) is not None, "one that answers is left alone"
+        os.kill(old, signal.SIGSTOP)
+        for _ in range(old_workers.LOOKS):
+            assert process_start_time(old) is not None
+            watcher.look()
+        wait_for(lambda: process_start_time(old) is None, "it is gone")
+    assert bench.worker() == serving
+    assert bench.amphora.changes.counts[old_workers.COUNTED_AS] == 1
+    assert bench.apply(text).reason
 
 
 @contextlib.contextmanager

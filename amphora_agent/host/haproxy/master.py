@@ -100,6 +100,17 @@ def _ask_info(path: Path, prefix: str = "") -> Info | None:
         return None
 
 
+def is_silent(master_socket: Path, pid: int) -> bool:
+    """Tell whether a worker does not answer though its master passed the question on; false when that is not known."""
+    if processes(master_socket) is None:
+        return False
+    try:
+        query(master_socket, f"{worker_prefix(pid)}show info", QUERY_TIMEOUT)
+    except HostFailure:
+        return processes(master_socket) is not None
+    return False
+
+
 def await_master(
     master_socket: Path, is_alive: Callable[[], bool], takes_signal: Callable[[], bool]
 ) -> Processes | None:
