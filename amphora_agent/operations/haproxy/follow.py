@@ -10,6 +10,7 @@ from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy import memory as haproxy_memory
 from amphora_agent.core.haproxy import process as haproxy_process
 from amphora_agent.core.haproxy.change import Nothing, Reload, Runtime, Start, Stored, decide
+from amphora_agent.core.haproxy.endpoints import endpoints, shares_ports
 from amphora_agent.core.haproxy.servers_state import filter_servers_state
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import LoadBalancerId
@@ -19,7 +20,7 @@ from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.core.records.replaced_worker import ReplacedWorker
 from amphora_agent.core.settings import Topology
 from amphora_agent.errors import HostFailure, reported_as
-from amphora_agent.host import files, machine
+from amphora_agent.host import files, machine, ports
 from amphora_agent.host.haproxy import master as haproxy_master
 from amphora_agent.host.haproxy.master import Serving
 from amphora_agent.host.network import netns
@@ -89,6 +90,7 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
         case Start():
             _record(change, instance, stored, _start(change, instance, stored))
         case Reload():
+            _refuse_taken_ports(change, instance, stored, applied)
             _record(change, instance, stored, _reload(change, instance, stored))
         case _:
             assert_never(decision)
@@ -166,6 +168,24 @@ def _reload(change: Change, instance: Instance, stored: Stored) -> ProcessId:
     finally:
         # Of this moment alone: a start weeks later must not believe what members were then.
         files.remove_volatile(own.servers_state)
+
+
+def _refuse_taken_ports(change: Change, instance: Instance, stored: Stored, applied: AppliedConfig | None) -> None:
+    """Refuse a reload that would fail for a port that others hold: HAProxy serves nobody while it tries.
+
+    Raises:
+        HostFailure: says which port, and who holds it; HAProxy was not touched.
+    """
+    if not shares_ports(stored.parsed):
+        return
+    if applied is not None and applied.config == stored.config:
+        return
+    before = frozenset() if applied is None else endpoints(haproxy_config.parse(applied.config))
+    taken = ports.find_taken(change.paths.netns, endpoints(stored.parsed) - before)
+    if taken:
+        detail = "; ".join(str(each) for each in taken)
+        LOG.error("left haproxy alone, for it could not bind lb=%s: %s", instance.lb_id, detail)
+        raise HostFailure("Error reloading haproxy", f"cannot bind: {detail}")
 
 
 def _takes_reload(change: Change, instance: Instance) -> bool:
