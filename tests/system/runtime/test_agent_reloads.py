@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.haproxy.process import parse_processes
+from amphora_agent.core.haproxy.process import Processes, parse_processes
+from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.operations.keepalived import vrrp
 from testbed.amphora import CLIENT_ADDRESS, HEARTBEAT_KEY, HEARTBEAT_PORT, LB_ID, RunningAmphora
@@ -61,11 +62,15 @@ def with_port(config: str, port: int) -> str:
 
 def workers(amphora: RunningAmphora) -> tuple[int, ...]:
     """Return all workers, the current one first."""
-    with contextlib.suppress(Exception):
-        processes = parse_processes(query(master_socket(amphora), "show proc", 2.0).decode())
-        if processes is not None:
-            return processes.by_youth
-    return ()
+    processes = shown(amphora)
+    return () if processes is None else tuple(one.pid for one in (*processes.workers, *processes.old_workers))
+
+
+def shown(amphora: RunningAmphora) -> Processes | None:
+    """Return what the master says, None while it does not."""
+    with contextlib.suppress(HostFailure):
+        return parse_processes(query(master_socket(amphora), "show proc", 2.0).decode())
+    return None
 
 
 def master_socket(amphora: RunningAmphora) -> Path:
@@ -119,10 +124,8 @@ def _served(message: dict[str, dict[str, dict[str, dict[str, int]]]]) -> int:
 
 
 def _failures(amphora: RunningAmphora) -> int:
-    with contextlib.suppress(Exception):
-        processes = parse_processes(query(master_socket(amphora), "show proc", 2.0).decode())
-        return 0 if processes is None else processes.failed
-    return 0
+    processes = shown(amphora)
+    return 0 if processes is None else processes.failed
 
 
 @pytest.mark.timeout(300)
