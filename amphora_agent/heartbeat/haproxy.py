@@ -54,6 +54,7 @@ class HaproxyCollector:
         """
         self._paths = paths
         self._notices = notices
+        self._has_base = False
         self._memories: dict[LoadBalancerId, Memory] = {}
         self._pids: dict[LoadBalancerId, int | None] = {}
         self._patience: dict[LoadBalancerId, Patience] = {}
@@ -109,10 +110,11 @@ class HaproxyCollector:
     def _loadbalancers(self) -> list[LoadBalancerId]:
         try:
             names = sorted(entry.name for entry in self._paths.base.iterdir() if is_id(entry.name))
-        except FileNotFoundError:
-            return []  # the agent of a fresh amphora makes it in a moment
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not self._has_base:
+                return []  # the agent of a fresh amphora makes it in a moment
             raise HostFailure(f"cannot list {self._paths.base}", error.strerror or str(error)) from error
+        self._has_base = True
         ids = [LoadBalancerId(name) for name in names]
         return [lb_id for lb_id in ids if self._paths.loadbalancer(lb_id).config.is_file()]
 
