@@ -118,7 +118,9 @@ def test_unknown_units_are_no_trouble(bare: Machine) -> None:
 def test_make_namespace_is_seen_by_all_even_from_a_sandbox(bare: Machine) -> None:
     bare.try_exec(["ip", "netns", "delete", "lost"])
     bare.write("/run/netns/lost", "")
-    script = "import pathlib, amphora_agent.host.systemd as s; s.make_namespace(pathlib.Path('/run/netns/lost'))"
+    script = (
+        "import pathlib, amphora_agent.host.supervisor.systemd as s; s.make_namespace(pathlib.Path('/run/netns/lost'))"
+    )
     sandboxed = ["systemd-run", "--quiet", "--wait", "--pipe", "--property=PrivateTmp=yes"]
     bare.exec([*sandboxed, f"{VENV}/bin/python", "-c", script])
     assert "lost" in bare.exec(["ip", "netns", "exec", "lost", "ip", "netns", "identify"])
