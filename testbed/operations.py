@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Self
 
 from amphora_agent.core.ids import AmphoraId, LoadBalancerId, PemName
 from amphora_agent.core.paths import LoadBalancerPaths, Paths, paths_of
+from amphora_agent.host.foreign import find_readers
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.network import netns
 from amphora_agent.host.procfs import read_pid
@@ -116,6 +118,28 @@ class Workbench:
     def master(self) -> int | None:
         """Return HAProxy's master."""
         return read_pid(self.own.pid)
+
+    def masters(self) -> tuple[int, ...]:
+        """Return every HAProxy that runs the stored configuration, workers left out."""
+        return find_readers(self.own.config, self.paths.netns)
+
+    def connect(self, port: int = 80) -> socket.socket:
+        """Return a connection to the VIP; OSError when it is refused."""
+        connection = self.netns.open_socket()
+        try:
+            connection.settimeout(ASK_SECONDS)
+            connection.connect((ADDRESS, port))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def accepts(self) -> bool:
+        """Tell whether the VIP accepts connections."""
+        with contextlib.suppress(OSError):
+            self.connect().close()
+            return True
+        return False
 
     def ask(self, command: str) -> str:
         """Return HAProxy's answer to a command of the runtime API."""

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import sys
 import time
-from _socket import AF_UNIX, SOCK_STREAM, socket
+from _socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket
 
 DEADLINE = 4.5
 QUERY = b"show info\n"
+# Of the worker that serves, whatever became of its own sockets.
+MASTER_QUERY = b"@1 show info\n"
+SERVES = b"\nStopping: 0\n"
+ANSWER_MAX = 16384
 LONGEST_RELOAD = 90.0
 HIGHEST_STATUS = 255
 
@@ -22,7 +26,9 @@ HIGHEST_STATUS = 255
 def main() -> int:
     """Return how many of the sockets given as arguments do not answer, 255 at most."""
     deadline = time.monotonic() + DEADLINE
-    failures = sum(not (answers(path, deadline) or is_reloading(path)) for path in sys.argv[1:])
+    failures = sum(
+        not (answers(path, deadline) or is_reloading(path) or master_answers(path, deadline)) for path in sys.argv[1:]
+    )
     return min(failures, HIGHEST_STATUS)
 
 
@@ -43,10 +49,42 @@ def answers(path: str, deadline: float) -> bool:
         connection.close()
 
 
+def master_answers(path: str, deadline: float) -> bool:
+    """Tell whether a worker serves that the stats socket does not lead to: after failed reloads it may lead nowhere.
+
+    A worker that hangs took all the time there is before this is asked.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return False
+    connection = socket(AF_UNIX, SOCK_STREAM)
+    answer = b""
+    try:
+        connection.settimeout(left)
+        connection.connect(f"{_ours(path)}/master.sock")
+        connection.sendall(MASTER_QUERY)
+        connection.shutdown(SHUT_WR)
+        while SERVES not in answer and len(answer) < ANSWER_MAX:
+            chunk = connection.recv(4096)
+            if not chunk:
+                break
+            answer += chunk
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return SERVES in answer
+
+
+def _ours(path: str) -> str:
+    """Return the directory of our additions for the HAProxy whose stats socket has this path."""
+    directory, _, name = path.rpartition("/")
+    return f"{directory}/agent/{name.removesuffix('.sock')}"
+
+
 def is_reloading(path: str) -> bool:
     """Tell whether the agent is reloading the HAProxy whose stats socket has this path."""
-    directory, _, name = path.rpartition("/")
-    flag = f"{directory}/agent/{name.removesuffix('.sock')}/reloading"
+    flag = f"{_ours(path)}/reloading"
     try:
         with open(flag, encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
             until = float(file.read(32))

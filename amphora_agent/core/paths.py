@@ -113,6 +113,11 @@ class LoadBalancerPaths:
         return self.agent / "condemned.json"
 
     @property
+    def deleted(self) -> Path:
+        """Where a deletion moves the contract's directory to; what is there is to be removed."""
+        return self.agent / "deleted"
+
+    @property
     def certs(self) -> Path:
         """Directory of its certificates, CAs, CRLs and crt-lists."""
         return self.certs_base / self.lb_id

@@ -27,7 +27,8 @@ from amphora_agent.core.records.removing import Removing
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.files import Identity, identity, read_optional
-from amphora_agent.host.haproxy.observe import master_pid, observe
+from amphora_agent.host.haproxy.observe import Patience, master_pid, observe
+from amphora_agent.host.memory import give_back
 
 QUERY_TIMEOUT = 3.0
 SHORTEST_TIMEOUT = 0.2
@@ -44,19 +45,19 @@ class RunningConfig:
 class HaproxyCollector:
     """Collects from all load balancers; remembers each one's last statuses and the parsed configurations."""
 
-    def __init__(self, paths: Paths, program: str, notices: Notices) -> None:
+    def __init__(self, paths: Paths, notices: Notices) -> None:
         """Take where things are.
 
         Args:
             paths: of this amphora.
-            program: file name of the HAProxy binary, to tell it from another process with its pid.
             notices: where troubles go.
         """
         self._paths = paths
-        self._program = program
         self._notices = notices
+        self._has_base = False
         self._memories: dict[LoadBalancerId, Memory] = {}
         self._pids: dict[LoadBalancerId, int | None] = {}
+        self._patience: dict[LoadBalancerId, Patience] = {}
         self._files: dict[Path, tuple[Identity, RunningConfig | None]] = {}
 
     def collect(self, seconds: float) -> tuple[list[Part], frozenset[str] | None]:
@@ -85,8 +86,8 @@ class HaproxyCollector:
 
     def _collect_one(self, lb_id: LoadBalancerId, timeout: float) -> tuple[RunningConfig, Part]:
         paths = self._paths.loadbalancer(lb_id)
-        pid = self._pids[lb_id] = master_pid(paths, self._program, self._pids.get(lb_id))
-        observation = observe(paths, pid, timeout)
+        pid = self._pids[lb_id] = master_pid(paths, self._pids.get(lb_id))
+        observation = observe(paths, pid, timeout, self._patience.setdefault(lb_id, Patience()))
         configuration = self._running_config(paths, observation)
         memory = self._memories.get(lb_id, Memory())
         hidden = _removing(paths)
@@ -110,7 +111,10 @@ class HaproxyCollector:
         try:
             names = sorted(entry.name for entry in self._paths.base.iterdir() if is_id(entry.name))
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not self._has_base:
+                return []  # the agent of a fresh amphora makes it in a moment
             raise HostFailure(f"cannot list {self._paths.base}", error.strerror or str(error)) from error
+        self._has_base = True
         ids = [LoadBalancerId(name) for name in names]
         return [lb_id for lb_id in ids if self._paths.loadbalancer(lb_id).config.is_file()]
 
@@ -118,6 +122,7 @@ class HaproxyCollector:
         for lb_id in self._memories.keys() - set(ids):
             del self._memories[lb_id]
             self._pids.pop(lb_id, None)
+            self._patience.pop(lb_id, None)
             self._files.pop(self._paths.loadbalancer(lb_id).applied, None)
             self._files.pop(self._paths.loadbalancer(lb_id).config, None)
             self._notices.forget(f"lb={lb_id}")
@@ -139,6 +144,7 @@ class HaproxyCollector:
             known = self._files.get(path)
             if known is None or known[0] != now:
                 known = self._files[path] = now, parse_file(read_optional(path) or b"")
+                give_back(now[2])
         except HostFailure as error:
             self._notices.report(str(path), "cannot be read", str(error))
             return None

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from amphora_agent.core.heartbeat.counters import Counters
 from amphora_agent.core.heartbeat.document import (
@@ -64,7 +63,7 @@ class Heartbeat:
         self._settings_file = settings_file
         self._paths: Paths = paths_of(settings)
         self._notices = Notices()
-        self._haproxy = HaproxyCollector(self._paths, Path(settings.haproxy_cmd).name, self._notices)
+        self._haproxy = HaproxyCollector(self._paths, self._notices)
         self._lvs = LvsCollector(self._paths, self._notices)
         self._counters: Counters = load_counters(self._paths.counters, started)
         self._stored: Counters | None = None
@@ -197,6 +196,8 @@ class Heartbeat:
         """Store the counters before the message leaves; an unchanged file is left alone, for the disk's sake."""
         if self._counters == self._stored and self._paths.counters.exists():
             return
+        if not self._counters.listeners and not self._paths.base.exists():
+            return  # a fresh amphora: the agent makes it in a moment
         try:
             store_counters(self._paths.counters, self._counters)
             self._stored = self._counters

@@ -6,7 +6,9 @@ What only describes running processes need not outlive them: it is written whole
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -70,10 +72,21 @@ def write_if_changed(path: Path, data: bytes, mode: int = 0o600) -> bool:
         HostFailure: the old content is still in place.
     """
     # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
-    if path.is_file() and path.stat().st_mode & 0o777 == mode and read_optional(path) == data:
+    if _mode_of_file(path) == mode and read_optional(path) == data:
         return False
     write_atomic(path, data, mode)
     return True
+
+
+def _mode_of_file(path: Path) -> int | None:
+    """Return the permission bits of a regular file, None when there is none."""
+    try:
+        found = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise HostFailure(f"cannot read {path}", error.strerror or str(error)) from error
+    return stat.S_IMODE(found) if stat.S_ISREG(found) else None
 
 
 def rename_durable(source: Path, target: Path) -> None:
@@ -127,6 +140,54 @@ def read_optional(path: Path) -> bytes | None:
         raise HostFailure(f"cannot read {path}", error.strerror or str(error)) from error
 
 
+def read_named(path: Path) -> bytes | None:
+    """Return the content of a file, or of all files in a directory, as a program that is given this name reads it.
+
+    Symbolic links are followed. Of a directory, names come with the contents and hidden files and directories are left
+    out, as HAProxy does with certificates.
+
+    Returns: None when there is nothing that can be read to its end.
+
+    Raises:
+        HostFailure: it is there but cannot be read.
+    """
+    try:
+        found = path.stat().st_mode
+        if stat.S_ISREG(found):
+            return path.read_bytes()
+        if not stat.S_ISDIR(found):
+            return None
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))  # noqa: PTH208 - names alone
+        return b"".join(_described(path / name) for name in names)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise HostFailure(f"cannot read {path}", error.strerror or str(error)) from error
+
+
+def _described(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    data = path.read_bytes()
+    return b"%s\0%d\0%s" % (os.fsencode(path.name), len(data), data)
+
+
+def move_away(path: Path, target: Path) -> None:
+    """Rename a directory to a place on the same disk, for good: nobody finds it under its old name after a power cut.
+
+    Raises:
+        HostFailure: it is where it was.
+    """
+    try:
+        path.rename(target)
+        sync(target.parent)
+        sync(path.parent)
+    except OSError as error:
+        raise HostFailure(f"cannot move {path}", error.strerror or str(error)) from error
+
+
 def identity(path: Path) -> Identity | None:
     """Return what differs once a file was replaced or written to, None when there is no file.
 
@@ -134,12 +195,12 @@ def identity(path: Path) -> Identity | None:
         HostFailure: it cannot be looked at.
     """
     try:
-        stat = path.stat()
+        found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise HostFailure(f"cannot read {path}", error.strerror or str(error)) from error
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def remove(path: Path) -> None:

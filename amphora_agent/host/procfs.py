@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -67,6 +68,11 @@ def is_program(pid: int, executable_name: str) -> bool:
     return executable.name.removesuffix(" (deleted)") == executable_name
 
 
+def reads_config(pid: int, config: Path) -> bool:
+    """Tell whether a living process was started with `-f` and this file, whatever the program's file is called."""
+    return (b"-f", os.fsencode(config)) in itertools.pairwise(os.fsencode(part) for part in command_line(pid))
+
+
 def command_line(pid: int) -> list[str]:
     """Return the program and its arguments; empty when there is no such process, or only its zombie.
 
@@ -106,3 +112,16 @@ def _stat(pid: int) -> tuple[bytes, list[bytes]] | None:
     if len(fields) <= _AFTER_COMM_START or not fields[_AFTER_COMM_START].isdigit():
         return None
     return before.partition(b"(")[2], fields
+
+
+def takes_signal(pid: int, number: int) -> bool:
+    """Tell whether a process has a handler for a signal, or holds it back for later: it does not die of it.
+
+    Source: proc_pid_status(5), SigBlk and SigCgt.
+    """
+    try:
+        lines = (PROC / str(pid) / "status").read_text("ascii", "replace").splitlines()
+        masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigBlk:", "SigCgt:"))]
+    except (OSError, ValueError, IndexError):
+        return False
+    return any(mask >> (number - 1) & 1 for mask in masks)

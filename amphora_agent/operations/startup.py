@@ -9,7 +9,7 @@ from collections.abc import Callable
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.haproxy import removals, runtime
+from amphora_agent.operations.haproxy import old_workers, removals, runtime, store
 from amphora_agent.operations.inventory import lvs_listener_ids
 from amphora_agent.operations.keepalived import lvs_listeners, mastership, vrrp
 from amphora_agent.operations.network import advertisements, interfaces, nic_watch
@@ -47,7 +47,7 @@ def begin(amphora: Amphora, look_after_units: Look | None) -> None:
 
 def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     """Bring the machine to what the files say, as one change, and start the watchers. Reads are served meanwhile."""
-    steps: list[Step] = [runtime.clear_reload_only, interfaces.write_loopback, interfaces.prune]
+    steps: list[Step] = [runtime.clear_reload_only, store.finish_deletions, interfaces.write_loopback, interfaces.prune]
     if look_after_units is not None:
         steps.append(interfaces.bring_up_all)
     steps.append(_restore_scripts)
@@ -61,6 +61,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
             amphora.watchers.start("units", look_after_units)
     amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(amphora).look)
     amphora.watchers.start(mastership.WATCHER, mastership.MastershipWatcher(amphora).look)
+    amphora.watchers.start(old_workers.WATCHER, old_workers.OldWorkers(amphora).look)
     amphora.watchers.start(removals.WATCHER, functools.partial(removals.look_after, amphora))
     amphora.watchers.start(
         advertisements.WATCHER, functools.partial(amphora.advertisements.send_due, amphora.paths.netns)

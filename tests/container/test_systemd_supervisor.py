@@ -118,7 +118,31 @@ def test_unknown_units_are_no_trouble(bare: Machine) -> None:
 def test_make_namespace_is_seen_by_all_even_from_a_sandbox(bare: Machine) -> None:
     bare.try_exec(["ip", "netns", "delete", "lost"])
     bare.write("/run/netns/lost", "")
-    script = "import pathlib, amphora_agent.host.systemd as s; s.make_namespace(pathlib.Path('/run/netns/lost'))"
+    script = (
+        "import pathlib, amphora_agent.host.supervisor.systemd as s; s.make_namespace(pathlib.Path('/run/netns/lost'))"
+    )
     sandboxed = ["systemd-run", "--quiet", "--wait", "--pipe", "--property=PrivateTmp=yes"]
     bare.exec([*sandboxed, f"{VENV}/bin/python", "-c", script])
     assert "lost" in bare.exec(["ip", "netns", "exec", "lost", "ip", "netns", "identify"])
+
+
+_FOREIGN = """[Unit]
+Description=HAProxy as another agent has it
+[Service]
+ExecStart=/bin/sleep 1000
+Restart=always
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_a_process_of_another_agent_ends_with_its_unit(bare: Machine) -> None:
+    bare.write("/etc/systemd/system/haproxy-foreign.service", _FOREIGN)
+    bare.exec(["systemctl", "daemon-reload"])
+    bare.exec(["systemctl", "enable", "--now", "--quiet", "haproxy-foreign.service"])
+    pid = bare.main_pid("haproxy-foreign.service")
+    script = f"from amphora_agent.host.supervisor.systemd import *; SystemdSupervisor().end_foreign({pid})"
+    bare.python(script)
+    assert bare.main_pid("haproxy-foreign.service") == 0
+    assert "haproxy-foreign" not in bare.exec(["ls", "/etc/systemd/system/multi-user.target.wants"])
+    assert bare.unit_property("haproxy-foreign.service", "ActiveState") == "inactive"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,7 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amphora_agent.host.procfs import command_line, process_start_time, read_pid, running_pid
+from amphora_agent.host.procfs import (
+    command_line,
+    process_start_time,
+    read_pid,
+    reads_config,
+    running_pid,
+    takes_signal,
+)
 
 
 @pytest.fixture
@@ -130,3 +138,27 @@ def test_start_times_order_processes(process: subprocess.Popen[bytes]) -> None:
     assert later is not None
     assert own <= later
     assert process_start_time(0) is None
+
+
+def test_a_process_is_known_by_its_configuration_whatever_it_is_called(
+    process: subprocess.Popen[bytes], config: Path
+) -> None:
+    assert reads_config(process.pid, config)
+    assert not reads_config(process.pid, config.with_name("two.conf"))
+    process.kill()
+    process.wait()
+    assert not reads_config(process.pid, config)
+
+
+def test_a_process_takes_the_signals_it_has_handlers_for() -> None:
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        assert takes_signal(os.getpid(), signal.SIGUSR2)
+        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+        assert not takes_signal(os.getpid(), signal.SIGUSR2)
+        held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        assert takes_signal(os.getpid(), signal.SIGUSR2)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert not takes_signal(99999999, signal.SIGUSR2)

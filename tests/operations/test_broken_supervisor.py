@@ -37,6 +37,10 @@ class BrokenSupervisor:
 
     disable = stop = reload = start
 
+    def end_foreign(self, pid: int) -> None:
+        """Refuse."""
+        raise HostFailure("cannot run systemctl", f"stop {pid}: timed out")
+
     def main_pid(self, unit: Unit) -> int | None:
         """Refuse."""
         raise HostFailure("cannot run systemctl", f"show {unit.name}: timed out")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import signal
+import subprocess
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from amphora_agent.core.ids import AmphoraId, PemName
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
+from amphora_agent.host.procfs import process_start_time
 from amphora_agent.operations import certificates, info
 from amphora_agent.operations.actions import Action
-from amphora_agent.operations.haproxy import follow, store
+from amphora_agent.operations.haproxy import follow, old_workers, store
 from testbed.amphora import AMPHORA_ID, LB_ID
 from testbed.operations import Workbench
 from testbed.pki import Pki
@@ -32,6 +38,10 @@ def without_last_member(text: str) -> str:
 def lighter(text: str) -> str:
     """Return a configuration with other weights."""
     return re.sub(r"weight \d+", "weight 7", text)
+
+
+def own_name() -> str:
+    return Path("/proc/self/comm").read_text().strip()
 
 
 def last_outcome(bench: Workbench) -> str:
@@ -113,8 +123,9 @@ def test_a_reload_that_cannot_be_leaves_the_old_worker(bench: Workbench) -> None
         bench.upload(text.replace("bind 10.10.0.100:80", "bind 10.10.0.100:81"))
         with pytest.raises(HostFailure, match="Error reloading haproxy") as failure:
             bench.act(Action.RELOAD)
-        assert "81" in failure.value.detail
+        assert f"10.10.0.100:81 is held by {own_name()} (pid {os.getpid()})" in failure.value.detail
         assert bench.worker() == worker
+        assert "Paused" not in bench.own.log.read_text(), "it served all the time"
     assert not bench.act(Action.RELOAD).started
     assert bench.worker() != worker
 
@@ -201,3 +212,173 @@ def test_reads_are_served_while_a_change_is_made(bench: Workbench) -> None:
 def test_a_change_inside_a_change_is_refused_at_once(bench: Workbench) -> None:
     with bench.changing(), pytest.raises(RuntimeError, match="hand the Change on"), bench.changing():
         pass
+
+
+def test_a_refused_upload_changes_no_name_among_the_peers(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.apply(text)
+    before = bench.own.environment.read_bytes()
+    other, bad = AmphoraId("11111111-2222-4333-8444-555555555555"), text.replace("mode http", "mode nonsense").encode()
+    with bench.changing() as change, pytest.raises(InvalidRequest):
+        store.upload(change, other, bench.lb_id, bad)
+    assert bench.own.environment.read_bytes() == before
+
+
+def test_a_deletion_that_is_cut_short_is_finished_at_the_next_start(bench: Workbench) -> None:
+    bench.apply(bench.sample(BASIC))
+    bench.store_certificate("one.pem", b"key")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(bench.own.certs)], check=True)
+    try:
+        with bench.changing() as change, pytest.raises(HostFailure):
+            store.delete(change, bench.lb_id)
+        assert info.details(bench.amphora).listeners == []
+        with pytest.raises(NotFound):
+            bench.act(Action.RELOAD)
+    finally:
+        subprocess.run(["umount", str(bench.own.certs)], check=True)
+    with bench.changing() as change:
+        store.finish_deletions(change)
+    assert [path for path in bench.paths.base.rglob("*") if LB_ID in str(path)] == []
+    with bench.changing() as change:
+        store.delete(change, bench.lb_id)
+
+
+@pytest.mark.parametrize("kind", ["directory", "link to a file", "link to a directory", "loop"])
+def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kind: str) -> None:
+    pki = Pki.mint("localhost")
+    keys = bench.store_certificate("one.pem", pki.issue("localhost"))
+    elsewhere = bench.directory / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    named, file = elsewhere, elsewhere / "one.pem"
+    shutil.copy(keys, file)
+    if kind.startswith("link"):
+        named = bench.directory / "link"
+        named.symlink_to(file if kind == "link to a file" else elsewhere)
+    if kind == "loop":
+        named = bench.directory / "loop"
+        named.symlink_to(named)
+    text = bench.sample(BASIC).replace("bind 10.10.0.100:80", f"bind 10.10.0.100:80 ssl crt {named}")
+    if kind == "loop":
+        with pytest.raises(InvalidRequest):
+            bench.upload(text)
+        return
+    bench.apply(text)
+    worker = bench.worker()
+    bench.apply(text)
+    assert bench.worker() == worker
+    file.write_bytes(pki.issue("localhost"))
+    assert not bench.apply(text).started
+    assert bench.worker() != worker, "the renewed certificate is served"
+    with bench.changing() as change:
+        certificates.delete(change, bench.lb_id, PemName("one.pem"))
+
+
+def test_an_old_worker_that_hangs_is_ended_after_a_while(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.apply(text)
+    watcher, old = old_workers.OldWorkers(bench.amphora), bench.worker()
+    with bench.connect() as held:
+        held.sendall(b"GET / HTTP/1.1\r\n")
+        wait_for(lambda: "\nCurrConns: 1" in bench.ask("show info"), "the connection is held")
+        bench.apply(text.replace("timeout server 50000", "timeout server 40000"))
+        serving = bench.worker()
+        for _ in range(old_workers.LOOKS + 1):
+            watcher.look()
+        assert process_start_time(old) is not None, "one that answers is left alone"
+        os.kill(old, signal.SIGSTOP)
+        for _ in range(old_workers.LOOKS):
+            assert process_start_time(old) is not None
+            watcher.look()
+        wait_for(lambda: process_start_time(old) is None, "it is gone")
+    assert bench.worker() == serving
+    assert bench.amphora.changes.counts[old_workers.COUNTED_AS] == 1
+    assert bench.apply(text).reason
+
+
+@contextlib.contextmanager
+def foreign_haproxy(bench: Workbench) -> Iterator[subprocess.Popen[bytes]]:
+    """Start HAProxy for the stored configuration as another agent would: no socket of the master, no file of ours."""
+    argv = [
+        *("nsenter", f"--net={bench.netns.path}", shutil.which("haproxy") or "/usr/sbin/haproxy"),
+        *(
+            "-Ws",
+            "-f",
+            str(bench.own.config),
+            "-f",
+            str(bench.paths.user_group),
+            "-p",
+            str(bench.own.pid),
+            "-L",
+            "peer",
+        ),
+    ]
+    # What another agent's image has: limits that are high enough.
+    bench.paths.user_group.write_text("global\n    group nogroup\n    no strict-limits\n")
+    with (bench.directory / "foreign.log").open("ab") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+    threading.Thread(target=process.wait, daemon=True).start()
+    try:
+        wait_for(lambda: bench.own.pid.exists() and bench.own.stats_socket.exists(), "it runs")
+        wait_for(bench.accepts, "it serves")
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bool) -> None:  # noqa: FBT001
+    text = bench.sample(BASIC)
+    bench.upload(text)
+    with foreign_haproxy(bench) as process:
+        refused: list[OSError] = []
+        done = threading.Event()
+
+        def connect() -> None:
+            while not done.wait(0.001):
+                try:
+                    bench.connect().close()
+                except OSError as error:
+                    refused.append(error)
+
+        thread = threading.Thread(target=connect)
+        thread.start()
+        try:
+            bench.apply(without_last_member(text) if is_changed else text)
+        finally:
+            done.set()
+            thread.join()
+        assert process.poll() is not None
+        assert refused == []
+        assert len(bench.masters()) == 1
+        assert bench.master() == bench.masters()[0]
+        assert len(bench.members()) == (1 if is_changed else 2)
+        with bench.changing() as change:
+            store.delete(change, bench.lb_id)
+        assert bench.netns.pids() == ()
+
+
+def test_a_haproxy_of_another_agent_serves_on_where_ours_cannot_start(bench: Workbench) -> None:
+    text = bench.sample(BASIC)
+    bench.upload(text)
+    with foreign_haproxy(bench) as process, bench.netns.open_socket() as taken:
+        taken.bind(("10.10.0.100", 81))
+        taken.listen()
+        bench.upload(text.replace("bind 10.10.0.100:80", "bind 10.10.0.100:80\n    bind 10.10.0.100:81"))
+        with pytest.raises(HostFailure):
+            bench.act(Action.RELOAD)
+        assert process.poll() is None
+        assert bench.accepts()
+
+
+@pytest.mark.parametrize("how", ["stop", "delete"])
+def test_stop_and_delete_end_a_haproxy_of_another_agent(bench: Workbench, how: str) -> None:
+    bench.upload(bench.sample(BASIC))
+    with foreign_haproxy(bench) as process:
+        if how == "stop":
+            bench.act(Action.STOP)
+        else:
+            with bench.changing() as change:
+                store.delete(change, bench.lb_id)
+        assert process.poll() is not None
+        assert bench.netns.pids() == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amphora_agent.core.haproxy.config import Config, section_words
+from amphora_agent.core.numbers import parse_number
 
 BASE = 8 * 1024 * 1024
 # Measured on HAProxy 2.6: the resident size grows by so much per connection of the global maxconn.
@@ -18,8 +19,9 @@ def worker_bytes(config: Config) -> int:
     for section in config.sections:
         if section.kind == "global":
             for words in section_words(section):
-                if words[0] in limits and len(words) > 1 and words[1].isdigit():
-                    limits[words[0]] = int(words[1])
+                number = parse_number(words[1]) if words[0] in limits and len(words) > 1 else None
+                if number is not None:
+                    limits[words[0]] = number
     has_tls = any(
         " ssl " in f"{line} " for section in config.sections if section.kind == "frontend" for line in section.lines
     )

@@ -17,12 +17,13 @@ from signal import SIGUSR2
 
 from amphora_agent.core.haproxy.version import Version, parse_version
 from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.numbers import parse_number
 from amphora_agent.core.paths import LoadBalancerPaths
 from amphora_agent.core.settings import Settings
 from amphora_agent.core.units import Unit
 
-_UPTIME = re.compile(r"(\d+)d(\d+)h(\d+)m(\d+)s\Z")
-_FAILED = re.compile(r"\[failed:\s*(\d+)\]")
+_UPTIME = re.compile(r"(\d{1,9})d(\d{1,9})h(\d{1,9})m(\d{1,9})s\Z", re.ASCII)
+_FAILED = re.compile(r"\[failed:\s*(\d{1,18})\]", re.ASCII)
 _BANNER = "haproxy version is"
 _HAS_HTTP_CLIENT = Version(2, 6)
 
@@ -130,6 +131,14 @@ class Processes:
         """The workers that no reload has replaced."""
         return frozenset(worker.pid for worker in self.workers if worker.reloads == 0)
 
+    @property
+    def by_youth(self) -> tuple[int, ...]:
+        """All workers, the likelier one to serve first; only asking tells which does.
+
+        After failed reloads it is an old one: HAProxy 3.1 and later name no current one then.
+        """
+        return tuple(worker.pid for worker in (*self.workers, *sorted(self.old_workers, key=lambda one: one.reloads)))
+
 
 class ReloadStage(Enum):
     """What has become of a reload."""
@@ -140,8 +149,15 @@ class ReloadStage(Enum):
     MASTER_REPLACED = auto()
 
 
-def reload_stage(before: Processes, now: Processes) -> ReloadStage:
-    """Return how far the reload asked for after `before` is; the new worker may be silent yet when it has succeeded."""
+def reload_stage(before: Processes | None, now: Processes) -> ReloadStage:
+    """Return how far the reload asked for after `before` is; the new worker may be silent yet when it has succeeded.
+
+    Args:
+        before: None when the master was silent: what it says at all, it says after the reload then.
+        now: what it says now.
+    """
+    if before is None:
+        return ReloadStage.FAILED if now.failed > 0 else ReloadStage.SUCCEEDED
     if now.master_pid != before.master_pid:
         return ReloadStage.MASTER_REPLACED
     if now.reloads <= before.reloads:
@@ -151,10 +167,14 @@ def reload_stage(before: Processes, now: Processes) -> ReloadStage:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a worker says of itself; `version` is that of the process, the binary on disk may be another."""
+    """What a worker says of itself; `version` is that of the process, the binary on disk may be another.
+
+    `is_stopping`: it was replaced and serves only the connections it has.
+    """
 
     pid: int
     version: Version | None
+    is_stopping: bool = False
 
 
 def parse_info(text: str) -> Info | None:
@@ -162,16 +182,19 @@ def parse_info(text: str) -> Info | None:
 
     Source: HAProxy management guide, section 9.3, "show info".
     """
-    pid = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Pid:")), "")
-    return Info(int(pid), parse_version(text)) if pid.isdigit() else None
+    fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    pid = parse_number(fields.get("Pid", "").strip())
+    is_stopping = fields.get("Stopping", "0").strip() not in {"", "0"}
+    return None if pid is None else Info(pid, parse_version(text), is_stopping)
 
 
 def parse_processes(text: str) -> Processes | None:
     """Return what `show proc` says, None when it is no such answer (the master is being replaced).
 
-    A failed reload leaves the worker under "workers" with a positive count; a good one moves it to "old workers".
+    A good reload moves the worker to "old workers". A failed one leaves it under "workers" with a positive count; from
+    3.1 on it moves it to "old workers" as well, though it serves on, and names no worker at all.
 
-    Source: HAProxy management guide, section 9.4; observed on 2.6 and 3.0.
+    Source: HAProxy management guide, section 9.4; observed on 2.6, 3.0 and 3.2.
     """
     section = ""
     master: tuple[int, int, int] | None = None
@@ -180,8 +203,10 @@ def parse_processes(text: str) -> Processes | None:
         fields = line.split()
         if line.startswith("#"):
             section = line[1:].strip()
-        elif len(fields) >= 4 and fields[0].isdigit() and fields[2].isdigit():
-            pid, reloads = int(fields[0]), int(fields[2])
+        elif len(fields) >= 4:
+            pid, reloads = parse_number(fields[0]), parse_number(fields[2])
+            if pid is None or reloads is None:
+                continue
             if fields[1] == "master":
                 failed = _FAILED.search(line)
                 master = (pid, reloads, int(failed[1]) if failed else 0)

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from amphora_agent.core.haproxy.grammar import SERVER_OPTIONS
 from amphora_agent.core.haproxy.words import Words
+from amphora_agent.core.numbers import parse_number
 
 Address = IPv4Address | IPv6Address
 
@@ -117,4 +118,5 @@ def _address(text: str) -> Address | None:
 
 
 def _number(text: str, lowest: int, highest: int) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and lowest <= int(text) <= highest else None
+    number = parse_number(text)
+    return number if number is not None and lowest <= number <= highest else None

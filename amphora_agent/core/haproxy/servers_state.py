@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from amphora_agent.core.haproxy.config import Config
 from amphora_agent.core.haproxy.server_line import Address, Server, parse_server
 from amphora_agent.core.haproxy.words import split_words
+from amphora_agent.core.numbers import parse_number
 
 # Source: HAProxy management guide, "show servers state"; columns of format version 1, bits of include/types/server.h.
 VERSION_LINE = "1"
@@ -50,18 +51,18 @@ def parse_servers_state(text: str) -> tuple[ServerState, ...]:
 def server_lines(text: str) -> dict[str, str]:
     """Return name -> line of one backend's servers, for `parse_servers_state`; quick with 10,000 of them."""
     found = ((fields[_NAME], line) for line in text.splitlines() if len(fields := line.split(" ", _NAME + 1)) > _NAME)
-    return {name: line for name, line in found if line[0].isdigit()}
+    return {name: line for name, line in found if parse_number(line[0]) is not None}
 
 
 def _rows(text: str) -> Iterator[list[str]]:
     for line in text.splitlines():
         fields = line.split()
-        if len(fields) == _COUNT and fields[0].isdigit() and fields[_ADMIN].isdigit():
+        if len(fields) == _COUNT and None not in (parse_number(fields[0]), parse_number(fields[_ADMIN])):
             yield fields
 
 
 def _server_state(fields: list[str]) -> ServerState:
-    admin = int(fields[_ADMIN])
+    admin = _number(fields[_ADMIN])
     return ServerState(
         backend=fields[_BACKEND],
         name=fields[_NAME],
@@ -78,7 +79,7 @@ def _server_state(fields: list[str]) -> ServerState:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+    return parse_number(text) or 0
 
 
 def filter_servers_state(state: str, config: Config) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_VERSION = re.compile(r"(?:^|\s)[Vv]ersion:? (?P<text>(\d+)\.(\d+)(?:\.(\d+)|[-.]dev(\d+))?\S*)", re.MULTILINE)
+_VERSION = re.compile(
+    r"(?:^|\s)[Vv]ersion:? (?P<text>(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6})|[-.]dev(\d{1,6}))?\S*)", re.MULTILINE | re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)

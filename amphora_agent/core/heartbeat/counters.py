@@ -4,6 +4,10 @@ Decision: each listener's record keeps, beside the contract's four numbers (the 
 worker they belong to and the values of older workers that still serve connections. So a reload is told from a restart
 by the worker's identity and not by a falling number, which a busy listener has passed again within one interval.
 It costs one more key in the contract's file, `workers`; readers of the four keys do not see it.
+
+Exact are connections and errors, and the bytes of every worker that answers. HAProxy adds a long TCP connection's bytes
+up when it ends, and a replaced worker ends with its last connection: what that one moved since it was last counted is
+lost with it, for nothing outlives the worker that could be asked.
 """
 
 from __future__ import annotations

@@ -24,7 +24,10 @@ def installed_version(command: str) -> Version:
     path = shutil.which(command)
     if path is None:
         raise HostFailure(f"cannot run {command}", "no such program")
-    stat = Path(path).stat()
+    try:
+        stat = Path(path).stat()
+    except OSError as error:
+        raise HostFailure(f"cannot run {command}", error.strerror or str(error)) from error
     return _version(path, (stat.st_ino, stat.st_mtime_ns))
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
+from amphora_agent.host import foreign
 from amphora_agent.host.files import make_directory, read_optional, remove, write_atomic, write_volatile
 from amphora_agent.host.procfs import command_line, process_start_time, read_pid
 
@@ -103,8 +104,8 @@ class DirectSupervisor:
             raise HostFailure(f"cannot reload {unit.name}", "it is not running")
         try:
             os.kill(pid, unit.reload_signal)
-        except ProcessLookupError as error:
-            raise HostFailure(f"cannot reload {unit.name}", "it ended") from error
+        except OSError as error:
+            raise HostFailure(f"cannot reload {unit.name}", error.strerror or str(error)) from error
 
     def stop(self, unit: Unit) -> None:
         """Terminate the unit's main process, then whatever is left of its process group."""
@@ -121,6 +122,10 @@ class DirectSupervisor:
                 if not self._wait_gone(unit.name, STOP_TIMEOUT):
                     raise HostFailure(f"cannot stop {unit.name}", f"pid {pid} survives SIGKILL")
             remove(self._pid_path(unit.name))
+
+    def end_foreign(self, pid: int) -> None:
+        """End a process and its children; nobody else looks after units here."""
+        foreign.end(pid)
 
     def main_pid(self, unit: Unit) -> int | None:
         """Return the pid while the process we started still is the one we started."""

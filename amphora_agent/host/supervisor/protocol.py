@@ -28,6 +28,9 @@ class Supervisor(Protocol):
     def stop(self, unit: Unit) -> None:
         """Stop the unit and wait until it is gone."""
 
+    def end_foreign(self, pid: int) -> None:
+        """End a process that we did not start, and whatever would start it again; wait until it is gone."""
+
     def main_pid(self, unit: Unit) -> int | None:
         """Return the running process, None when there is none."""
 

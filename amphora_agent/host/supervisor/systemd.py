@@ -16,7 +16,7 @@ from pathlib import Path
 
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import commands
+from amphora_agent.host import commands, foreign
 from amphora_agent.host.procfs import process_start_time
 
 LOG = logging.getLogger(__name__)
@@ -86,6 +86,15 @@ class SystemdSupervisor:
         """Stop the unit and wait until every process of it is gone."""
         _systemctl("stop", unit.name, timeout=STOP_TIMEOUT)
 
+    def end_foreign(self, pid: int) -> None:
+        """Stop the unit a process is the main one of, and keep it from the next boot; without one, end the process."""
+        name = foreign.unit_of(pid)
+        if name is not None and _is_main(pid, name):
+            _tolerant("disable", name, "--no-reload", "--quiet")
+            _systemctl("stop", name, timeout=STOP_TIMEOUT)
+        if process_start_time(pid) is not None:
+            foreign.end(pid)
+
     def main_pid(self, unit: Unit) -> int | None:
         """Return the unit's main process, ready or not yet; None while there is none, as between two restarts."""
         pid, started = self._active.get(unit.name, (0, 0))
@@ -145,6 +154,11 @@ def outliving(description: str) -> tuple[str, ...]:
     return (
         ("systemd-run", "--scope", "--quiet", "--collect", f"--description={description}", "--") if is_booted() else ()
     )
+
+
+def _is_main(pid: int, name: str) -> bool:
+    done = commands.run(("systemctl", "show", "--property=MainPID", "--value", name), timeout=QUERY_TIMEOUT)
+    return done.code == 0 and done.output.strip() == str(pid)
 
 
 def _systemctl(verb: str, unit: str, *options: str, timeout: float) -> None:

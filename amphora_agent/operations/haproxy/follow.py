@@ -10,6 +10,7 @@ from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy import memory as haproxy_memory
 from amphora_agent.core.haproxy import process as haproxy_process
 from amphora_agent.core.haproxy.change import Nothing, Reload, Runtime, Start, Stored, decide
+from amphora_agent.core.haproxy.endpoints import endpoints, shares_ports
 from amphora_agent.core.haproxy.servers_state import filter_servers_state
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import LoadBalancerId
@@ -19,14 +20,15 @@ from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.core.records.replaced_worker import ReplacedWorker
 from amphora_agent.core.settings import Topology
 from amphora_agent.errors import HostFailure, reported_as
-from amphora_agent.host import files, machine
+from amphora_agent.host import files, machine, ports
 from amphora_agent.host.haproxy import master as haproxy_master
-from amphora_agent.host.haproxy.socket import query
+from amphora_agent.host.haproxy.master import Serving
 from amphora_agent.host.network import netns
+from amphora_agent.host.procfs import takes_signal
 from amphora_agent.operations import certificates
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.haproxy import removals, runtime, stored_files
+from amphora_agent.operations.haproxy import foreign, removals, runtime, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, is_alive, read_applied, stored_config
 from amphora_agent.operations.keepalived import vrrp
 from amphora_agent.operations.network import interfaces
@@ -59,6 +61,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
     if action is Action.STOP:
         with reported_as("Error stoping haproxy"):  # the contract's spelling
             change.supervisor.stop(instance.unit)
+            foreign.end(change, instance)
         files.remove_volatile(instance.paths.applied)
         LOG.info("stopped haproxy lb=%s", lb_id)
         return Performed(started=False, reason="asked to stop")
@@ -85,9 +88,10 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
         case Nothing() | Runtime():
             pass
         case Start():
-            _record(change, instance, stored, _start(change, instance))
+            _record(change, instance, stored, _start(change, instance, stored))
         case Reload():
-            _record(change, instance, stored, _reload(change, instance, stored, running))
+            _refuse_taken_ports(change, instance, stored, applied)
+            _record(change, instance, stored, _reload(change, instance, stored))
         case _:
             assert_never(decision)
     certificates.remove_condemned(change, instance.lb_id, stored.digests.keys())
@@ -113,47 +117,81 @@ def _record(change: Change, instance: Instance, stored: Stored, worker: ProcessI
     removals.forget(change, instance.lb_id)
 
 
-def _start(change: Change, instance: Instance) -> ProcessId:
+def _start(change: Change, instance: Instance, stored: Stored) -> ProcessId:
     netns.ensure(change.paths.netns)
     files.remove_volatile(instance.paths.servers_state)
+    others = foreign.masters(change, instance)
+    if others:
+        process = ProcessId(others[0], 0)
+        _save_servers_state(instance, stored, Serving(process, instance.paths.stats_socket))
     try:
         change.supervisor.start(instance.unit)
-        return haproxy_master.await_worker(instance.paths.admin_socket, lambda: is_alive(change, instance))
+        worker = haproxy_master.await_worker(instance.paths.admin_socket, lambda: is_alive(change, instance))
+        if others:
+            foreign.end(change, instance)
     except HostFailure as error:
         raise HostFailure("Error starting haproxy", _words(change, instance, error)) from error
+    finally:
+        if others:
+            files.remove_volatile(instance.paths.servers_state)
+    return worker
 
 
-def _reload(change: Change, instance: Instance, stored: Stored, worker: ProcessId | None) -> ProcessId:
-    """Reload; return the new worker.
-
-    Args:
-        change: the change it is a part of.
-        instance: runs, whether it answers or not.
-        stored: what it is to run.
-        worker: the one to be replaced, None when it did not answer.
-    """
+def _reload(change: Change, instance: Instance, stored: Stored) -> ProcessId:
+    """Reload what runs, whether it answers or not; return the new worker."""
     own = instance.paths
     _warn_of_memory(instance.lb_id, stored)
-    _save_servers_state(instance, stored)
+    serving = haproxy_master.find_serving(own)
+    _save_servers_state(instance, stored, serving)
     pid = change.supervisor.main_pid(instance.unit)
     try:
-        before = haproxy_master.await_master(own.master_socket, lambda: is_alive(change, instance))
+        before = haproxy_master.await_master(
+            own.master_socket, lambda: is_alive(change, instance), lambda: _takes_reload(change, instance)
+        )
         with vrrp.reloading(change, instance.lb_id):
-            _save_final_sample(instance, worker)
+            _save_final_sample(instance, serving)
             change.supervisor.reload(instance.unit)
             return haproxy_master.await_reload(
-                own.master_socket, own.admin_socket, before, lambda: is_alive(change, instance)
+                own,
+                before,
+                None if serving is None else serving.process,
+                lambda: is_alive(change, instance),
+                lambda: change.supervisor.reload(instance.unit),
             )
     except HostFailure as error:
         now = change.supervisor.main_pid(instance.unit)
         if now is None or now != pid:
             # It ended; a process that is there by now was started with the stored files.
             LOG.warning("haproxy ended while it was to be reloaded lb=%s: %s", instance.lb_id, error.detail)
-            return _start(change, instance)
+            return _start(change, instance, stored)
         raise HostFailure("Error reloading haproxy", _words(change, instance, error)) from error
     finally:
         # Of this moment alone: a start weeks later must not believe what members were then.
         files.remove_volatile(own.servers_state)
+
+
+def _refuse_taken_ports(change: Change, instance: Instance, stored: Stored, applied: AppliedConfig | None) -> None:
+    """Refuse a reload that would fail for a port that others hold: HAProxy serves nobody while it tries.
+
+    Raises:
+        HostFailure: says which port, and who holds it; HAProxy was not touched.
+    """
+    if not shares_ports(stored.parsed):
+        return
+    if applied is not None and applied.config == stored.config:
+        return
+    before = frozenset() if applied is None else endpoints(haproxy_config.parse(applied.config))
+    taken = ports.find_taken(change.paths.netns, endpoints(stored.parsed) - before)
+    if taken:
+        detail = "; ".join(str(each) for each in taken)
+        LOG.error("left haproxy alone, for it could not bind lb=%s: %s", instance.lb_id, detail)
+        raise HostFailure("Error reloading haproxy", f"cannot bind: {detail}")
+
+
+def _takes_reload(change: Change, instance: Instance) -> bool:
+    """Tell whether HAProxy takes the signal; one that has only just been started would die of it."""
+    pid = change.supervisor.main_pid(instance.unit)
+    return pid is not None and takes_signal(pid, instance.unit.reload_signal)
 
 
 def _warn_of_memory(lb_id: LoadBalancerId, stored: Stored) -> None:
@@ -170,23 +208,26 @@ def _words(amphora: Amphora, instance: Instance, error: HostFailure) -> str:
     return f"{error}: {error.detail}\n{words}".strip()
 
 
-def _save_servers_state(instance: Instance, stored: Stored) -> None:
+def _save_servers_state(instance: Instance, stored: Stored, serving: Serving | None) -> None:
     """Keep member states over a reload; without an answer the old file stays, and a reload goes on."""
     own = instance.paths
+    if serving is None:
+        LOG.warning("cannot save the servers' state lb=%s: no worker answers", instance.lb_id)
+        return
     try:
-        answer = query(own.admin_socket, "show servers state", STATE_TIMEOUT).decode("utf-8", "replace")
+        answer = serving.ask("show servers state", STATE_TIMEOUT)
         files.write_volatile(own.servers_state, filter_servers_state(answer, stored.parsed).encode())
     except HostFailure as error:
         LOG.warning("cannot save the servers' state lb=%s: %s %s", instance.lb_id, error, error.detail)
 
 
-def _save_final_sample(instance: Instance, worker: ProcessId | None) -> None:
+def _save_final_sample(instance: Instance, serving: Serving | None) -> None:
     """Keep what the worker has counted: it ends with the reload, and heartbeats would miss its last seconds."""
-    if worker is None:
+    if serving is None:
         return
     own = instance.paths
     try:
-        stat = query(own.admin_socket, "show stat -1 1 -1", STATE_TIMEOUT).decode("utf-8", "replace")
-        files.write_volatile(own.replaced_worker, replaced_worker.encode(ReplacedWorker(worker, stat)))
+        stat = serving.ask("show stat -1 1 -1", STATE_TIMEOUT)
+        files.write_volatile(own.replaced_worker, replaced_worker.encode(ReplacedWorker(serving.process, stat)))
     except HostFailure as error:
         LOG.warning("cannot keep the counters of a worker lb=%s: %s %s", instance.lb_id, error, error.detail)

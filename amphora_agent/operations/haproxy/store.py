@@ -11,13 +11,14 @@ from pathlib import Path
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy import process as haproxy_process
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.ids import AmphoraId, LoadBalancerId
+from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
+from amphora_agent.core.paths import LoadBalancerPaths
 from amphora_agent.errors import InvalidRequest, reported_as
 from amphora_agent.host import files, machine
 from amphora_agent.host.confinement import Limits, run_confined
 from amphora_agent.host.haproxy import binary as haproxy_binary
 from amphora_agent.operations.amphora import Change
-from amphora_agent.operations.haproxy import firewall, stored_files
+from amphora_agent.operations.haproxy import firewall, foreign, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, read_applied
 from amphora_agent.operations.keepalived import vrrp
 
@@ -45,10 +46,11 @@ def upload(change: Change, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: b
     text = haproxy_config.rewrite_for(text, version)
     files.make_directory(instance.paths.directory)
     files.make_directory(instance.paths.agent, 0o700)
-    _write_companions(change, instance, version)
+    _write_agent_config(change, instance, version)
     stored = files.read_optional(instance.paths.config)
     if stored != text.encode() or not _is_applied(instance, stored):
         _check_and_store(change, instance, text)
+    _write_environment(change, instance)
     with reported_as("Error enabling octavia-keepalived service"):  # the contract's words
         change.supervisor.enable(instance.unit)
     LOG.info("stored a configuration lb=%s bytes=%d", lb_id, len(text.encode()))
@@ -58,21 +60,49 @@ def delete(change: Change, lb_id: LoadBalancerId) -> None:
     """Stop HAProxy and remove everything of the load balancer; one that is not there is fine.
 
     Raises:
-        HostFailure: it could not be stopped; nothing was removed.
+        HostFailure: it could not be stopped, and nothing was removed; or not all could be removed, which the next start
+            or the same call again finishes.
     """
     own = change.paths.loadbalancer(lb_id)
-    if not own.config.exists() and not own.directory.exists():
+    if not own.directory.exists():
+        if own.deleted.exists():
+            _finish_deletion(change, own)
         return
     instance = instance_of(change, lb_id)
     if change.paths.vrrp.check_script.exists():
         vrrp.refresh_checks(change, leaving=lb_id)
     with reported_as("Error stopping haproxy"):
         change.supervisor.stop(instance.unit)
-    change.supervisor.disable(instance.unit)
-    for path in (own.stats_socket, own.certs, own.agent, own.directory):
-        files.remove(path)
-    change.changes.forget(lb_id)
+        foreign.end(change, instance)
+    files.make_directory(own.agent, 0o700)
+    files.remove(own.deleted)
+    files.move_away(own.directory, own.deleted)
+    _finish_deletion(change, own)
     LOG.info("deleted lb=%s", lb_id)
+
+
+def finish_deletions(change: Change) -> None:
+    """Remove what a deletion that was cut short left; called when the agent starts.
+
+    Raises:
+        HostFailure: something is still there.
+    """
+    for path in sorted(change.paths.agent.glob("*/deleted")):
+        if is_id(path.parent.name):
+            own = change.paths.loadbalancer(LoadBalancerId(path.parent.name))
+            if own.directory.exists():  # stored again since
+                files.remove(own.deleted)
+            else:
+                _finish_deletion(change, own)
+                LOG.info("finished the deletion of lb=%s", own.lb_id)
+
+
+def _finish_deletion(change: Change, own: LoadBalancerPaths) -> None:
+    """Remove all that is left of a load balancer that nobody finds any more; our own directory, which says so, last."""
+    change.supervisor.disable(instance_of(change, own.lb_id).unit)
+    for path in (own.stats_socket, own.certs, own.deleted, own.agent):
+        files.remove(path)
+    change.changes.forget(own.lb_id)
 
 
 def _is_applied(instance: Instance, stored: bytes) -> bool:
@@ -101,13 +131,19 @@ def _check(change: Change, instance: Instance, candidate: Path) -> None:
         raise InvalidRequest("Invalid request", done.output)
 
 
-def _write_companions(change: Change, instance: Instance, version: Version) -> None:
-    """Write our second HAProxy file and the template unit's environment, where they differ."""
-    own, settings, group_file = instance.paths, change.started, _group_file(change)
-    group = None if group_file is not None else haproxy_binary.worker_group()
-    read = haproxy_process.config_files(own, own.config, group_file)
-    environment = haproxy_process.environment(own, settings.haproxy_cmd, read, instance.peer)
-    files.write_if_changed(own.agent_config, haproxy_process.agent_config(own, settings, version, group).encode())
+def _write_agent_config(change: Change, instance: Instance, version: Version) -> None:
+    """Write our second HAProxy file where it differs; it follows from our settings alone."""
+    own = instance.paths
+    group = None if _group_file(change) is not None else haproxy_binary.worker_group()
+    text = haproxy_process.agent_config(own, change.started, version, group)
+    files.write_if_changed(own.agent_config, text.encode())
+
+
+def _write_environment(change: Change, instance: Instance) -> None:
+    """Write the template unit's environment where it differs: the peer's name is of the upload that was accepted."""
+    own = instance.paths
+    read = haproxy_process.config_files(own, own.config, _group_file(change))
+    environment = haproxy_process.environment(own, change.started.haproxy_cmd, read, instance.peer)
     files.write_if_changed(own.environment, environment.encode())
 
 

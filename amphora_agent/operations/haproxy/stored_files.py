@@ -11,7 +11,10 @@ from amphora_agent.host import files
 
 
 def gather(text: str) -> Stored:
-    """Return the configuration with the digests of the files it names; missing files are left out."""
+    """Return the configuration with the digests of what it names; what is missing is left out.
+
+    A directory counts with all it holds, or a certificate renewed in it would go unseen.
+    """
     config = haproxy_config.parse(text)
     lists = haproxy_config.crt_lists(config)
     pending = sorted(haproxy_config.referenced_files(config))
@@ -19,7 +22,7 @@ def gather(text: str) -> Stored:
     contents: dict[str, str] = {}
     while pending:
         name = pending.pop()
-        data = files.read_optional(Path(name)) if name not in digests else None
+        data = files.read_named(Path(name)) if name not in digests else None
         if data is None:
             continue
         digests[name] = hashlib.sha256(data).hexdigest()

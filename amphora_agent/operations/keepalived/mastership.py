@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import assert_never
 
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.keepalived.mastership import Memory, Verdict, judge
 from amphora_agent.core.settings import Topology
 from amphora_agent.host import files
-from amphora_agent.host.procfs import is_program, read_pid
+from amphora_agent.host.haproxy.observe import master_pid
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.inventory import loadbalancer_ids
 from amphora_agent.operations.keepalived import vrrp
@@ -92,10 +91,8 @@ def _needed(amphora: Amphora, verdict: Verdict) -> Callable[[Change], None] | No
 
 def _pids(amphora: Amphora) -> dict[LoadBalancerId, int | None]:
     """Return the master of each HAProxy that is wanted; None where there is none."""
-    paths, program = amphora.paths, Path(amphora.started.haproxy_cmd).name
-    wanted = (lb_id for lb_id in loadbalancer_ids(paths) if not paths.loadbalancer(lb_id).stopped.exists())
-    pids = {lb_id: read_pid(paths.loadbalancer(lb_id).pid) for lb_id in wanted}
-    return {lb_id: pid if pid is not None and is_program(pid, program) else None for lb_id, pid in pids.items()}
+    wanted = (amphora.paths.loadbalancer(lb_id) for lb_id in loadbalancer_ids(amphora.paths))
+    return {own.lb_id: master_pid(own) for own in wanted if not own.stopped.exists()}
 
 
 def _resign(change: Change) -> None:

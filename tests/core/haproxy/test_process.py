@@ -144,6 +144,10 @@ def test_only_a_worker_that_no_reload_replaced_is_current() -> None:
     [
         ("Name: HAProxy\nVersion: 3.0.11-1+deb13u2\nPid: 17\n", Info(17, Version(3, 0, 11))),
         ("Pid: 17\n", Info(17, None)),
+        ("Pid: 17\nStopping: 0\n", Info(17, None)),
+        ("Pid: 17\nStopping: 1\n", Info(17, None, is_stopping=True)),
+        ("Pid: ²\n", None),
+        ("Version: 3.²\nPid: 17\n", Info(17, None)),
         ("Name: HAProxy\nVersion: 3.0.11\nPid: \n", None),
         ("Unknown command\n", None),
         ("", None),
@@ -151,3 +155,25 @@ def test_only_a_worker_that_no_reload_replaced_is_current() -> None:
 )
 def test_a_worker_says_its_pid_and_version(text: str, expected: Info | None) -> None:
     assert parse_info(text) == expected
+
+
+@pytest.mark.parametrize("digit", ["²", "\u0661", "9" * 5000])
+def test_odd_digits_are_no_numbers(digit: str) -> None:
+    master = "6225 master 2 [failed: 1] 0d00h00m03s 2.6"
+    assert parse_processes(f"{digit} master 2 [failed: 0] 0d00h00m03s 2.6") is None
+    assert parse_processes(f"6225 master {digit} [failed: 0] 0d00h00m03s 2.6") is None
+    text = f"{master}\n# workers\n{digit} worker 0 0d00h00m03s 2.6\n17 worker 0 {digit}d00h00m03s 2.6\n"
+    processes = parse_processes(text)
+    assert processes is not None
+    assert processes.workers == (WorkerProcess(pid=17, reloads=0, uptime=0),)
+
+
+def test_what_serves_is_looked_for_among_the_old_workers_last() -> None:
+    workers = (WorkerProcess(pid=3, reloads=0, uptime=0),)
+    old = (WorkerProcess(pid=1, reloads=4, uptime=9), WorkerProcess(pid=2, reloads=1, uptime=5))
+    assert replace(BEFORE, workers=workers, old_workers=old).by_youth == (3, 2, 1)
+
+
+@pytest.mark.parametrize(("failed", "expected"), [(0, ReloadStage.SUCCEEDED), (1, ReloadStage.FAILED)])
+def test_what_a_silent_master_says_it_says_after_the_reload(failed: int, expected: ReloadStage) -> None:
+    assert reload_stage(None, replace(BEFORE, failed=failed)) is expected

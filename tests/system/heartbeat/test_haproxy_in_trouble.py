@@ -113,7 +113,7 @@ def test_reloads_never_cost_a_listener(rig: Rig) -> None:
     servers = "".join(server(str(uuid.uuid4()), 9) for _ in range(2000))
     body = listener(free_port(), servers=servers)
     haproxy = rig.start_haproxy(body)
-    collector = HaproxyCollector(rig.paths, "haproxy", Notices())
+    collector = HaproxyCollector(rig.paths, Notices())
     looks: list[Part] = []
 
     def reload_often() -> None:

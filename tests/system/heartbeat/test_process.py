@@ -65,3 +65,13 @@ def test_memory_stays_within_its_budget(rig: Rig, receiver: HeartbeatReceiver) -
     for _ in range(4):
         receiver.receive()
     assert resident(process) < 24 * 1024
+
+
+def test_the_first_message_needs_no_directory_yet(rig: Rig, receiver: HeartbeatReceiver) -> None:
+    rig.configure([f"127.0.0.1:{port_of(receiver)}"])
+    text = rig.config_file.read_text()
+    rig.config_file.write_text(text.replace(f"base_path = {rig.base}", f"base_path = {rig.base}/later"))
+    rig.start_heartbeat()
+    assert receiver.receive(timeout=10).message["listeners"] == {}
+    assert "failed" not in rig.logged()
+    assert "cannot" not in rig.logged()

@@ -48,11 +48,16 @@ def test_a_new_list_is_begun_at_its_head(rig: Rig, receiver: HeartbeatReceiver) 
         assert third.receive().message["seq"] == 4
 
 
-def test_a_missing_base_directory_is_said_once_and_survived(rig: Rig, receiver: HeartbeatReceiver) -> None:
+def test_a_base_directory_that_vanished_is_said_once_and_survived(rig: Rig, receiver: HeartbeatReceiver) -> None:
     rig.configure([f"127.0.0.1:{port_of(receiver)}"])
     config = rig.config_file.read_text()
     rig.config_file.write_text(config.replace(f"base_path = {rig.base}", f"base_path = {rig.base}/later"))
+    (rig.base / "later").mkdir()
     rig.start_heartbeat()
+    receiver.receive(timeout=10)
+    (rig.base / "later").rename(rig.base / "elsewhere")
+    until(lambda: "cannot list" in rig.logged())
+    receiver.drain()
     with pytest.raises(TimeoutError):
         receiver.receive(timeout=2.5)
     (rig.base / "later").mkdir()

@@ -1,0 +1,111 @@
+"""Processes we did not start, those of an agent before ours and workers of HAProxy: found and ended. Starts none."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+from pathlib import Path
+
+from amphora_agent.core.process_id import ProcessId
+from amphora_agent.errors import HostFailure
+from amphora_agent.host.deadline import Deadline
+from amphora_agent.host.procfs import PROC, process_start_time
+
+STOP_TIMEOUT = 20.0
+POLL_INTERVAL = 0.02
+_CHECK_ONLY = b"-c"
+
+
+def find_readers(config: Path, netns: Path) -> tuple[int, ...]:
+    """Return the programs in a network namespace that were started with `-f` and this file, without their children.
+
+    HAProxy's workers have the command line of their master; a mere check of the file is left out.
+    """
+    found = {pid for pid in _pids() if _reads(pid, config) and _is_inside(pid, netns)}
+    return tuple(sorted(pid for pid in found if _parent(pid) not in found))
+
+
+def end(pid: int) -> None:
+    """End a process and its children: SIGTERM, then SIGKILL; return when it is gone.
+
+    Raises:
+        HostFailure: it cannot be signalled, or survives.
+    """
+    started = process_start_time(pid)
+    family = {each: process_start_time(each) for each in (pid, *children(pid))}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for each in (pid,) if number is signal.SIGTERM else family:
+            _signal(each, number, family[each])
+        for _ in Deadline.after(STOP_TIMEOUT).attempts(POLL_INTERVAL):
+            if started is None or process_start_time(pid) != started:
+                return
+    raise HostFailure(f"cannot end process {pid}", "it survives SIGKILL")
+
+
+def kill(process: ProcessId) -> None:
+    """Send SIGKILL to a process, unless it is gone.
+
+    Raises:
+        HostFailure: it cannot be signalled.
+    """
+    _signal(process.pid, signal.SIGKILL, process.started)
+
+
+def unit_of(pid: int) -> str | None:
+    """Return the systemd service whose control group a process is in, None when it is in none.
+
+    Source: cgroups(7), /proc/pid/cgroup.
+    """
+    try:
+        lines = (PROC / str(pid) / "cgroup").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    names = (line.rpartition("/")[2] for line in lines)
+    return next((name for name in names if name.endswith(".service")), None)
+
+
+def _signal(pid: int, number: signal.Signals, started: int | None) -> None:
+    if started is None or process_start_time(pid) != started:
+        return
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        raise HostFailure(f"cannot end process {pid}", error.strerror or str(error)) from error
+
+
+def _pids() -> tuple[int, ...]:
+    try:
+        return tuple(int(name) for name in os.listdir(PROC) if name.isascii() and name.isdigit())  # noqa: PTH208
+    except OSError as error:
+        raise HostFailure("cannot list the processes", error.strerror or str(error)) from error
+
+
+def _reads(pid: int, config: Path) -> bool:
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    name = os.fsencode(config)
+    return _CHECK_ONLY not in words and (b"-f", name) in itertools.pairwise(words)
+
+
+def _is_inside(pid: int, netns: Path) -> bool:
+    try:
+        return (PROC / str(pid) / "ns" / "net").samefile(netns)
+    except OSError:
+        return False
+
+
+def _parent(pid: int) -> int | None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int((PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
+    return None
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """Return the processes whose parent this is."""
+    return tuple(each for each in _pids() if _parent(each) == pid)
