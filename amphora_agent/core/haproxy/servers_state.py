@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.haproxy.config import Config, split_words
-from amphora_agent.core.haproxy.server_line import Address, Server, parse_server
+from amphora_agent.core.haproxy.server_line import Server, parse_server
 
 # Source: HAProxy management guide, "show servers state"; columns of format version 1, bits of include/types/server.h.
 VERSION_LINE = "1"

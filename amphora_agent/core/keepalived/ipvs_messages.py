@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from amphora_agent.core.keepalived.ipvs import Address, Destination, Endpoint, ServiceKey
+from amphora_agent.core.addresses import Address
+from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, ServiceKey
 from amphora_agent.errors import InvalidRequest
 
 FAMILY_NAME = b"IPVS\0"

@@ -15,11 +15,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv6Interface
 
-Address = IPv4Address | IPv6Address
-HostAddress = IPv4Interface | IPv6Interface
-Subnet = IPv4Network | IPv6Network
+from amphora_agent.core.addresses import Address, HostAddress, Subnet
 
 VIP_INTERFACE = "eth1"
 MAIN_TABLE = 254

@@ -6,6 +6,8 @@ import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address
 
+from amphora_agent.core.addresses import Address
+
 _ETH_P_ARP = 0x0806
 _BROADCAST = b"\xff" * 6
 _ALL_NODES = "ff02::1"
@@ -37,7 +39,7 @@ def neighbor_advertisement(mac: bytes, address: IPv6Address) -> bytes:
     return header + address.packed + struct.pack("!BB", _TARGET_LINK_LAYER_ADDRESS, 1) + mac
 
 
-def send(name: str, index: int, mac: bytes, address: IPv4Address | IPv6Address) -> None:
+def send(name: str, index: int, mac: bytes, address: Address) -> None:
     """Announce an address once on an interface of the calling thread's namespace.
 
     Raises:

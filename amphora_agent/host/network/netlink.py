@@ -22,15 +22,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, assert_never
 
+from amphora_agent.core.addresses import Address, HostAddress, Subnet
 from amphora_agent.core.network.model import (
     PROTOCOL_STATIC,
     RULE_PRIORITY,
     AddAddress,
-    Address,
     AddRoute,
     AddRule,
     AwaitAddresses,
-    HostAddress,
     Link,
     ObservedAddress,
     ObservedRoute,
@@ -42,7 +41,6 @@ from amphora_agent.core.network.model import (
     Route,
     SetMtu,
     SetUp,
-    Subnet,
 )
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.network import netns

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import assert_never
 
 import amphora_agent
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.keepalived import process as keepalived_process
 from amphora_agent.core.keepalived import vrrp_config, vrrp_script
-from amphora_agent.core.keepalived.ipvs import Address
 from amphora_agent.core.network.model import RemoveAddress
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.records import keepalived as keepalived_record

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amphora_agent.core.network.model import Address, Link
+from amphora_agent.core.addresses import Address
+from amphora_agent.core.network.model import Link
 from amphora_agent.host.network import advertise as wire
 from amphora_agent.host.network import netlink, netns
 

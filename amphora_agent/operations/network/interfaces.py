@@ -6,8 +6,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.network.desired import LOOPBACK
-from amphora_agent.core.network.model import Address, Interface, InterfaceType
+from amphora_agent.core.network.model import Interface, InterfaceType
 from amphora_agent.core.network.nft_rules import (
     AllowRule,
     Masquerade,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amphora_agent.core.addresses import HostAddress
 from amphora_agent.core.network.desired import Port, member_interface, vip_interface
 from amphora_agent.core.network.model import (
     MAIN_TABLE,
@@ -23,7 +24,6 @@ from amphora_agent.core.network.model import (
     AwaitAddresses,
     DisableSlaac,
     EnableSlaac,
-    HostAddress,
     Interface,
     InterfaceType,
     Link,
