@@ -291,7 +291,7 @@ class RemoveRule:
     rule: ObservedRule
 
 
-Step = (
+LinkStep = (
     SetMtu
     | SetUp
     | StartDhcp
@@ -309,7 +309,7 @@ Step = (
 )
 
 
-def plan(desired: Interface, observed: Observed) -> tuple[Step, ...]:
+def plan(desired: Interface, observed: Observed) -> tuple[LinkStep, ...]:
     """Return the steps from the observed to the desired state, in the order to take them; none when it is reached.
 
     One pass may not be enough, because the kernel acts too: it makes a route for each address and drops routes with an
@@ -323,7 +323,7 @@ def plan(desired: Interface, observed: Observed) -> tuple[Step, ...]:
     )
 
 
-def _plan_link(desired: Interface, observed: Observed) -> Iterator[Step]:
+def _plan_link(desired: Interface, observed: Observed) -> Iterator[LinkStep]:
     link = observed.link
     # Before addresses: a renewal would give the one that is made permanent a lifetime again.
     if observed.dhcp and not desired.dhcp:
@@ -340,7 +340,7 @@ def _plan_link(desired: Interface, observed: Observed) -> Iterator[Step]:
         yield StartDhcp(link.index)
 
 
-def _plan_addresses(desired: Interface, observed: Observed) -> Iterator[Step]:
+def _plan_addresses(desired: Interface, observed: Observed) -> Iterator[LinkStep]:
     index = observed.link.index
     present = {address.address: address for address in observed.addresses}
     wanted = dict.fromkeys(static.address for static in desired.static_addresses if static.owned)
@@ -395,7 +395,7 @@ def _is_the_kernels(address: HostAddress) -> bool:
     return address.ip.is_loopback or (address.version == 6 and address.ip.is_link_local)
 
 
-def _plan_routes(desired: Interface, observed: Observed) -> Iterator[Step]:
+def _plan_routes(desired: Interface, observed: Observed) -> Iterator[LinkStep]:
     index = observed.link.index
     removable = {PROTOCOL_STATIC}
     if not _takes_advertisements(desired, observed):
@@ -430,7 +430,7 @@ def _slot(route: ObservedRoute) -> tuple[Subnet, int, int]:
     return route.destination, route.table, route.metric
 
 
-def _plan_rules(desired: Interface, observed: Observed) -> Iterator[Step]:
+def _plan_rules(desired: Interface, observed: Observed) -> Iterator[LinkStep]:
     ours = [rule for rule in observed.rules if rule.protocol not in _RULE_PROTOCOLS_OF_OTHERS]
     present = {(rule.source, rule.table) for rule in ours}
     wanted = dict.fromkeys((rule.source, rule.table) for rule in desired.rules)

@@ -22,6 +22,7 @@ from amphora_agent.core.network.model import (
     Interface,
     InterfaceType,
     Link,
+    LinkStep,
     Observed,
     ObservedAddress,
     ObservedRoute,
@@ -33,7 +34,6 @@ from amphora_agent.core.network.model import (
     SetMtu,
     SetUp,
     StartDhcp,
-    Step,
     StopDhcp,
     plan,
     plan_down,
@@ -181,7 +181,7 @@ class Convergence:
         self._kernel = kernel
         self._paths = paths
         self._interfaces = interfaces
-        self._given_up: set[Step] = set()
+        self._given_up: set[LinkStep] = set()
         self._ask_for_lease: list[Interface] = []
 
     def sound(self) -> list[Interface]:
@@ -230,7 +230,7 @@ class Convergence:
         except AgentError as error:
             self.errors[desired.name] = error
 
-    def _perform(self, desired: Interface, step: Step) -> bool:
+    def _perform(self, desired: Interface, step: LinkStep) -> bool:
         """Take a step and return whether it did what it should."""
         try:
             match step:
