@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 Section = dict[str, str]
 
@@ -72,7 +72,7 @@ def parse_settings(text: str) -> Settings:
     """Return the settings a configuration file holds.
 
     Raises:
-        InvalidRequest: a line outside the grammar, or an option of ours with a value of the wrong type.
+        MalformedData: a line outside the grammar, or an option of ours with a value of the wrong type.
 
     Source: oslo.config's file format: keys before any section and lines without `=` or `:` are errors,
     indented lines continue a value, the last duplicate wins, unknown options are ignored.
@@ -130,7 +130,7 @@ def parse_ini(text: str) -> dict[str, Section]:
     """Return section -> key -> value, values unquoted but not yet substituted.
 
     Raises:
-        InvalidRequest: names the line number.
+        MalformedData: names the line number.
     """
     sections: dict[str, dict[str, list[str]]] = {}
     section: dict[str, list[str]] | None = None
@@ -143,17 +143,17 @@ def parse_ini(text: str) -> dict[str, Section]:
             continue
         elif line[0].isspace():
             if section is None or key is None:
-                raise InvalidRequest("cannot read the configuration", f"line {number} continues no value")
+                raise MalformedData("cannot read the configuration", f"line {number} continues no value")
             section[key].append(stripped)
         elif line[0] == "[":
             name = stripped[1:-1].strip()
             if not stripped.endswith("]") or not name:
-                raise InvalidRequest("cannot read the configuration", f"line {number} is no section header")
+                raise MalformedData("cannot read the configuration", f"line {number} is no section header")
             section, key = sections.setdefault(name, {}), None
         else:
             key, value = _split_option(stripped, number)
             if section is None:
-                raise InvalidRequest("cannot read the configuration", f"line {number} stands before any section")
+                raise MalformedData("cannot read the configuration", f"line {number} stands before any section")
             section[key] = [value]
     return {name: {k: _unquote("\n".join(v)) for k, v in options.items()} for name, options in sections.items()}
 
@@ -162,7 +162,7 @@ def _split_option(line: str, number: int) -> tuple[str, str]:
     end = next((place for place, letter in enumerate(line) if letter in "=:"), 0)
     key = line[:end].rstrip()
     if not key:
-        raise InvalidRequest("cannot read the configuration", f"line {number} is neither a section nor an option")
+        raise MalformedData("cannot read the configuration", f"line {number} is neither a section nor an option")
     return key, line[end + 1 :].lstrip()
 
 
@@ -173,7 +173,7 @@ def _unquote(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Typed look-ups in parsed sections; each raises InvalidRequest naming the option, never its value."""
+    """Typed look-ups in parsed sections; each raises MalformedData naming the option, never its value."""
 
     sections: Mapping[str, Section]
 
@@ -239,5 +239,5 @@ class _Reader:
         return _SUBSTITUTION.sub(replace, raw)
 
 
-def _wrong(section: str, option: str, wanted: str) -> InvalidRequest:
-    return InvalidRequest("cannot read the configuration", f"[{section}] {option} must be {wanted}")
+def _wrong(section: str, option: str, wanted: str) -> MalformedData:
+    return MalformedData("cannot read the configuration", f"[{section}] {option} must be {wanted}")

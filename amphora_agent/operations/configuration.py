@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from amphora_agent.core.settings import parse_ini, parse_settings
-from amphora_agent.errors import AgentError, HostFailure, InvalidRequest
+from amphora_agent.errors import AgentError, HostFailure, MalformedData
 from amphora_agent.host import files
 from amphora_agent.operations.amphora import Change
 
@@ -22,7 +22,7 @@ def replace(change: Change, body: bytes) -> None:
         text = body.decode("utf-8")
         parse_settings(text)
         if not parse_ini(text):
-            raise InvalidRequest("cannot use the configuration", "it is empty")
+            raise MalformedData("cannot use the configuration", "it is empty")
         files.write_atomic(change.settings_file.path, body)
         change.settings_file.current()
     except UnicodeDecodeError as error:

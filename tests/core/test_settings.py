@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.core.settings import Settings, SupervisorKind, Topology, parse_ini, parse_settings
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "agent"
 
@@ -82,13 +82,13 @@ def test_values(text: str, value: str) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_place(text: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
+    with pytest.raises(MalformedData) as raised:
         parse_settings(text)
     assert raised.value.detail
 
 
 def test_a_refusal_never_shows_a_value() -> None:
-    with pytest.raises(InvalidRequest) as raised:
+    with pytest.raises(MalformedData) as raised:
         parse_settings("[health_manager]\nheartbeat_key = secret$undefined\n")
     assert "secret" not in str(raised.value) + raised.value.detail
     assert "secret" not in repr(parse_settings("[health_manager]\nheartbeat_key = secret\n"))
@@ -106,5 +106,5 @@ def test_any_text_is_settings_or_refused(text: str) -> None:
     try:
         parse_ini(text)
         parse_settings(text)
-    except InvalidRequest as error:
+    except MalformedData as error:
         assert error.detail

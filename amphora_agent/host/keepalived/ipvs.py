@@ -21,7 +21,7 @@ from amphora_agent.core.keepalived.lvs_change import (
     RemoveDestination,
     RemoveService,
 )
-from amphora_agent.errors import HostFailure, InvalidRequest
+from amphora_agent.errors import HostFailure, MalformedData
 from amphora_agent.host.network import netns
 
 _NETLINK_GENERIC = 16
@@ -152,7 +152,7 @@ class _Connection:
         while True:
             try:
                 messages = tuple(ipvs_messages.split(self._socket.recv(_BUFFER)))
-            except InvalidRequest as error:
+            except MalformedData as error:
                 raise OSError(errno.EBADMSG, error.detail) from error
             for message in messages:
                 if message.error:

@@ -22,7 +22,7 @@ from amphora_agent.core.network.desired import (
 )
 from amphora_agent.core.network.model import VIP_INTERFACE, Interface, InterfaceType, Link, link_of_mac
 from amphora_agent.core.network.nic_list import PluggedNic, name_of
-from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound, reported_as
+from amphora_agent.errors import AgentError, Conflict, InvalidRequest, MalformedData, NotFound, reported_as
 from amphora_agent.host import files
 from amphora_agent.host.network import netlink, netns, pci
 from amphora_agent.operations.amphora import Amphora, Change
@@ -92,7 +92,7 @@ def _addresses(interface: Interface) -> frozenset[object]:
 def _stored_vip(amphora: Amphora) -> Interface | None:
     try:
         stored = load(amphora.paths, VIP_INTERFACE)
-    except InvalidRequest as error:
+    except MalformedData as error:
         LOG.warning("replaced an interface file: %s: %s", error, error.detail)
         return None
     return stored if stored is not None and stored.type is InterfaceType.VIP else None

@@ -40,7 +40,7 @@ from amphora_agent.core.network.model import (
 )
 from amphora_agent.core.network.nft_rules import render_filter, split_scripts
 from amphora_agent.core.paths import Paths
-from amphora_agent.errors import AgentError, HostFailure, InvalidRequest
+from amphora_agent.errors import AgentError, HostFailure, MalformedData
 from amphora_agent.host import commands, files, locks
 from amphora_agent.host.network import dhcp, netlink, netns, nft
 
@@ -69,14 +69,14 @@ def load(paths: Paths, name: str) -> Interface | None:
     """Return the desired state of one interface, None when it has no file.
 
     Raises:
-        InvalidRequest: the file is nonsense, or about another interface.
+        MalformedData: the file is nonsense, or about another interface.
     """
     data = files.read_optional(paths.interface(name))
     if data is None:
         return None
     interface = parse_interface(data)
     if interface.name != name:
-        raise InvalidRequest(f"cannot read {paths.interface(name)}", f"it is about {interface.name}")
+        raise MalformedData(f"cannot read {paths.interface(name)}", f"it is about {interface.name}")
     return interface
 
 
