@@ -20,7 +20,7 @@ _NAME_MAX = 255
 def is_id(text: str) -> bool:
     """Tell whether `text` can be an id: 1 to 64 letters, digits, `_` or `-` (the controller sends UUIDs).
 
-    The names of the agent's own directories are none, or deleting a load balancer of that name would delete them.
+    The agent's own directory names are refused: deleting a load balancer of that name would delete them.
     """
     return _ID.match(text) is not None and text not in _RESERVED
 

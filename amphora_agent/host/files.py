@@ -37,7 +37,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
 def write_volatile(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace `path` whole, without fsync: for what describes running processes, which a power cut ends as well.
 
-    A reader, or a crash of ours, meets the old content or the new. After a power cut the file may be anything.
+    Readers see the old content or the new, also after a crash of the agent. After a power cut the file may be anything.
 
     Raises:
         HostFailure: the old content is still in place.

@@ -39,7 +39,7 @@ def begin(amphora: Amphora, look_after_units: Look | None) -> None:
     """Bring the machine to what the files say, and look after it from then on, all in the background.
 
     Args:
-        amphora: whose files.
+        amphora: the amphora to restore.
         look_after_units: keeps what runs running where no systemd does; the interfaces are then ours to bring up, too.
     """
     amphora.watchers.start("restore", functools.partial(restore, amphora, look_after_units))

@@ -23,7 +23,7 @@ VIP_INTERFACE = "eth1"
 MAIN_TABLE = 254
 VIP_TABLE = 1
 RULE_PRIORITY = 32000
-# rtnetlink(7), linux/rtnetlink.h: who installed a route or rule.
+# rtnetlink(7), linux/rtnetlink.h: what installed a route or rule.
 PROTOCOL_KERNEL, PROTOCOL_STATIC, PROTOCOL_ADVERTISED = 2, 4, 9
 _RULE_PROTOCOLS_OF_OTHERS = frozenset({PROTOCOL_KERNEL, 18})  # 18: keepalived
 # The metric the kernel gives a route that names none. Source: ip6_route_info_create, fib_create_info.
@@ -143,7 +143,7 @@ class ObservedAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedRoute:
-    """A route of any interface and table; `protocol` is who made it, `interface` 0 for multipath."""
+    """A route of any interface and table; `protocol` tells what made it, `interface` 0 for multipath."""
 
     destination: Subnet
     gateway: Address | None = None
@@ -452,7 +452,7 @@ def plan_down(desired: Interface, observed: Observed) -> tuple[RemoveRule | Remo
 
 
 def link_of_mac(links: Iterable[Link], mac: str) -> Link | None:
-    """Return the device with this MAC address in either case, the lowest index first; None when there is none.
+    """Return the device with this MAC address in either case, the lowest index first; None without one.
 
     VLANs, bridges and bonds show the MAC of the device below them and are passed over.
     """

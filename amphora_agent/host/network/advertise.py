@@ -1,4 +1,4 @@
-"""Tells the neighbours who has an address: gratuitous ARP and unsolicited neighbour advertisements."""
+"""Tells the neighbours which machine has an address: gratuitous ARP and unsolicited neighbour advertisements."""
 
 from __future__ import annotations
 

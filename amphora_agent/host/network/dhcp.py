@@ -153,7 +153,7 @@ def slaac_is_enabled(interface: str) -> bool:
 def enable_slaac(interface: str) -> None:
     """Take router advertisements; 2 because the namespace forwards.
 
-    `accept_ra` is set last here and first in `disable_slaac`: who dies in between leaves them off.
+    `accept_ra` is set last here and first in `disable_slaac`: a crash in between leaves them off.
     """
     for option, value in (("autoconf", "1"), ("accept_ra", "2")):
         netns.write_sysctl(f"net/ipv6/conf/{interface}/{option}", value)

@@ -1,4 +1,4 @@
-"""The port that keeps HAProxy and keepalived running: `systemd.py` in production, `children.py` elsewhere."""
+"""The port that keeps HAProxy and keepalived running: `systemd.py` in production, `direct.py` elsewhere."""
 
 from __future__ import annotations
 

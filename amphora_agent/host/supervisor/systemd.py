@@ -154,7 +154,7 @@ def _systemctl(verb: str, unit: str, *options: str, timeout: float) -> None:
 
 
 def _tolerant(verb: str, unit: str, *options: str) -> None:
-    """Run a verb for which an unknown unit is none of our business."""
+    """Run a verb that may name an unknown unit; other failures are logged."""
     done = commands.run(("systemctl", verb, *options, unit), timeout=QUERY_TIMEOUT)
     if done.code != 0 and not any(words in done.output for words in _UNKNOWN):
         LOG.warning("cannot %s unit=%s: %s", verb, unit, done.output.strip())

@@ -156,7 +156,7 @@ def refresh_checks(change: Change, *, leaving: LoadBalancerId | None = None) -> 
     """Write the scripts keepalived runs, where they differ from what this moment wants.
 
     Args:
-        change: whose.
+        change: the amphora, locked.
         leaving: a load balancer that is being deleted.
 
     Raises:
@@ -178,10 +178,10 @@ def refresh_checks(change: Change, *, leaving: LoadBalancerId | None = None) -> 
         _write(paths.vrrp.lvs_check, vrrp_script.lvs_check(paths.lvs_directory).encode(), _LVS_CHECK_MODE)
 
 
-def follow_loadbalancer(change: Change, lb_id: LoadBalancerId, action: Action) -> None:
-    """Note whether a load balancer shall run, and have the checks know it before HAProxy is touched.
+def record_wanted_state(change: Change, lb_id: LoadBalancerId, action: Action) -> None:
+    """Record whether it should run and update keepalived's checks first.
 
-    The note outlives this action: a stopped load balancer is not expected by any later check either.
+    The record outlives this action: no later check expects a stopped load balancer to answer either.
 
     Raises:
         HostFailure: the disk refused.

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from amphora_agent.core.addresses import Address
 from amphora_agent.core.network.model import Link
-from amphora_agent.host.network import advertise as wire
-from amphora_agent.host.network import netlink, netns
+from amphora_agent.host.network import advertise, netlink, netns
 
 LOG = logging.getLogger(__name__)
 
@@ -71,12 +70,12 @@ def _announce(wanted: frozenset[Address]) -> None:
         if link.is_loopback:
             continue
         try:
-            wire.send(link.name, link.index, bytes.fromhex(link.mac.replace(":", "")), address)
+            advertise.send(link.name, link.index, bytes.fromhex(link.mac.replace(":", "")), address)
         except (OSError, ValueError) as error:
             LOG.warning("cannot advertise address=%s ifname=%s: %s", address, link.name, error)
 
 
 def holders_of(wanted: frozenset[Address]) -> list[tuple[Link, Address]]:
-    """Return who has which of these addresses in the calling thread's namespace."""
+    """Return the links of the calling thread's namespace that have any of these addresses, each with its address."""
     with netlink.connect() as kernel:
         return [(link, address) for link, address in netlink.addresses_by_link(kernel) if address in wanted]

@@ -113,7 +113,7 @@ def bring_up_all(change: Change) -> None:
 def bring_up_everything(paths: Paths) -> list[AgentError]:
     """Create the namespace, move the listed NICs in by MAC and reconcile every interface that is there.
 
-    Returns: what went wrong, one error per interface; a NIC that is not there (any more) is none.
+    Returns: what went wrong, one error per interface; a NIC that is not there (any more) is no error.
     """
     with exclusively(paths):
         netns.ensure(paths.netns)

@@ -102,8 +102,8 @@ def plug_network(change: Change, port: Port, fixed_ips: Sequence[FixedIp], net: 
     """Configure a member's NIC, or the VIP's for members behind it, and move it into the namespace unless it is there.
 
     Args:
-        change: where.
-        port: whose NIC.
+        change: the amphora, locked.
+        port: the port of the NIC.
         fixed_ips: all addresses it shall have; none means that they come from DHCP and router advertisements.
         net: the VIPs when it is the VIP's NIC; looked at only when that is in the namespace.
 

@@ -107,7 +107,7 @@ def reconcile(paths: Paths, desired: Interface, others: Sequence[Interface] = ()
     """Bring an interface, which is in the namespace already, to its desired state, its firewall included.
 
     Args:
-        paths: whose namespace.
+        paths: the amphora's files and namespace.
         desired: the state to reach.
         others: interfaces that may have wanted a route this one held.
 
