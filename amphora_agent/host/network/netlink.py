@@ -15,7 +15,6 @@ import logging
 import os
 import select
 import socket
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
@@ -43,6 +42,7 @@ from amphora_agent.core.network.model import (
     SetUp,
 )
 from amphora_agent.errors import HostFailure
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netns
 
 LOG = logging.getLogger(__name__)
@@ -195,28 +195,26 @@ class Netlink:
                     assert_never(step)
 
     def _await_addresses(self, step: AwaitAddresses) -> None:
-        deadline = time.monotonic() + DAD_TIMEOUT
-        while True:
+        duplicates: list[str] = []
+        settling: list[str] = []
+        for _ in Deadline.after(DAD_TIMEOUT).attempts(_ADDRESS_POLL):
             mine = [a for index, a in self.addresses() if index == step.interface and a.address in step.addresses]
             duplicates = [str(a.address) for a in mine if a.duplicate]
             settling = [str(a.address) for a in mine if a.tentative and not a.duplicate]
             if not settling:
                 break
-            if time.monotonic() > deadline:
-                LOG.warning("went on with tentative addresses: %s", " ".join(settling))
-                break
-            time.sleep(_ADDRESS_POLL)
+        if settling:
+            LOG.warning("went on with tentative addresses: %s", " ".join(settling))
         if duplicates:
             LOG.error("another machine has the address: %s", " ".join(duplicates))
 
-    def await_lease(self, name: str, deadline: float) -> None:
-        """Wait until a DHCP client has given the device an IPv4 address, or until `deadline` (monotonic seconds)."""
+    def await_lease(self, name: str, deadline: Deadline) -> None:
+        """Wait until a DHCP client has given the device an IPv4 address, or until the deadline."""
         link = self.link_named(name)
-        while not any(index == link.index and a.address.version == 4 for index, a in self.addresses()):
-            if time.monotonic() > deadline:
-                LOG.warning("went on without a DHCP lease ifname=%s", name)
+        for _ in deadline.attempts(_ADDRESS_POLL):
+            if any(index == link.index and a.address.version == 4 for index, a in self.addresses()):
                 return
-            time.sleep(_ADDRESS_POLL)
+        LOG.warning("went on without a DHCP lease ifname=%s", name)
 
     def _dump(self, what: str, request: Callable[[], Any]) -> list[Any]:
         from pyroute2.netlink.exceptions import NetlinkDumpInterrupted  # noqa: PLC0415 - see connect()

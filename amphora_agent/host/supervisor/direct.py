@@ -18,11 +18,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from amphora_agent.core.backoff import Backoff
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.files import make_directory, read_optional, remove, write_atomic, write_volatile
 from amphora_agent.host.procfs import command_line, process_start_time, read_pid
 
@@ -30,20 +31,11 @@ LOG = logging.getLogger(__name__)
 
 WATCH_INTERVAL = 60.0
 RETRY_INTERVAL = 0.1
+POLL_INTERVAL = 0.01
 STOP_TIMEOUT = 20.0
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 10.0
-SETTLED_AFTER = 20.0
+FRESH = Backoff(first=0.2, longest=10.0, settled_after=20.0)
 LOG_TAIL = 4096
 LOG_LIMIT = 4 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Backoff:
-    """When a unit last started, and how long to wait before the next try."""
-
-    started: float
-    pause: float = FIRST_PAUSE
 
 
 class DirectSupervisor:
@@ -57,7 +49,7 @@ class DirectSupervisor:
         self._directory = directory
         self._lock = threading.RLock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._backoff: dict[str, _Backoff] = {}
+        self._backoff: dict[str, Backoff] = {}
         self._changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def look_after(self) -> float:
@@ -165,16 +157,12 @@ class DirectSupervisor:
 
     def _may_start(self, name: str) -> bool:
         """Tell whether a unit's pause is over; if so the next one begins."""
-        backoff, now = self._backoff.get(name), time.monotonic()
-        if backoff is None:
-            self._backoff[name] = _Backoff(now)
-            return True
-        lived = now - backoff.started
-        if lived < backoff.pause:
+        before, now = self._backoff.get(name, FRESH), time.monotonic()
+        if not before.is_over(now):
             return False
-        pause = FIRST_PAUSE if lived > SETTLED_AFTER else min(backoff.pause * 2, LONGEST_PAUSE)
-        self._backoff[name] = _Backoff(now, pause)
-        LOG.warning("restarting a unit that ended unit=%s next_pause=%.1f", name, pause)
+        self._backoff[name] = before.after_start(now)
+        if before.started is not None:
+            LOG.warning("restarting a unit that ended unit=%s next_pause=%.1f", name, self._backoff[name].pause)
         return True
 
     def _spawn(self, unit: Unit) -> None:
@@ -197,7 +185,7 @@ class DirectSupervisor:
         except OSError as error:
             raise HostFailure(f"cannot start {unit.name}", str(error)) from error
         self._children[unit.name] = child
-        self._backoff.setdefault(unit.name, _Backoff(time.monotonic()))
+        self._backoff.setdefault(unit.name, FRESH.after_start(time.monotonic()))
         self._write_pid(unit.name, child.pid)
         os.eventfd_write(self._changed, 1)
         LOG.info("started unit=%s pid=%d", unit.name, child.pid)
@@ -217,12 +205,7 @@ class DirectSupervisor:
         return pid if started is not None and str(started).encode() == fields[1] else None
 
     def _wait_gone(self, name: str, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while self._running(name) is not None:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
+        return any(self._running(name) is None for _ in Deadline.after(timeout).attempts(POLL_INTERVAL))
 
     @staticmethod
     def _signal(pid: int, number: int) -> None:

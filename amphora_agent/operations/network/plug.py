@@ -7,7 +7,6 @@ something that the next request, the agent's start or the next boot completes.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 
 from amphora_agent.core.network.desired import (
@@ -24,6 +23,7 @@ from amphora_agent.core.network.model import VIP_INTERFACE, Interface, Interface
 from amphora_agent.core.network.nic_list import PluggedNic, name_of
 from amphora_agent.errors import AgentError, Conflict, InvalidRequest, MalformedData, NotFound, reported_as
 from amphora_agent.host import files
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netlink, netns, pci
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.network import nics
@@ -211,9 +211,9 @@ def await_nic(amphora: Amphora, mac: str) -> None:
         for is_second in (False, True):
             if is_second:
                 pci.rescan()
-            deadline = time.monotonic() + _ATTACH_WAIT
+            deadline = Deadline.after(_ATTACH_WAIT)
             while mac not in netlink.mac_addresses():
-                if not netlink.wait_for_events((events,), deadline - time.monotonic()):
+                if not netlink.wait_for_events((events,), deadline.left()):
                     break
             else:
                 return

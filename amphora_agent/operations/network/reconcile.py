@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +41,7 @@ from amphora_agent.core.network.nft_rules import render_filter, split_scripts
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import AgentError, HostFailure, MalformedData
 from amphora_agent.host import commands, files, locks
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import dhcp, netlink, netns, nft
 
 LOG = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ class Convergence:
 
     def await_leases(self) -> None:
         """Wait a little for the addresses that new DHCP clients ask for."""
-        deadline = time.monotonic() + _LEASE_WAIT
+        deadline = Deadline.after(_LEASE_WAIT)
         for desired in self._ask_for_lease:
             with self._noting_errors(desired):
                 self._kernel.await_lease(desired.name, deadline)
