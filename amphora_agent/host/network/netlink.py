@@ -15,7 +15,7 @@ import logging
 import os
 import select
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -208,11 +208,12 @@ class Netlink:
         if duplicates:
             LOG.error("another machine has the address: %s", " ".join(duplicates))
 
-    def await_lease(self, name: str, deadline: Deadline) -> None:
-        """Wait until a DHCP client has given the device an IPv4 address, or until the deadline."""
+    def await_lease(self, name: str, others: Container[HostAddress], deadline: Deadline) -> None:
+        """Wait until a DHCP client has given the device an IPv4 address, which is none of `others`, or give up."""
         link = self.link_named(name)
         for _ in deadline.attempts(_ADDRESS_POLL):
-            if any(index == link.index and a.address.version == 4 for index, a in self.addresses()):
+            mine = (a.address for index, a in self.addresses() if index == link.index)
+            if any(address.version == 4 and address not in others for address in mine):
                 return
         LOG.warning("went on without a DHCP lease ifname=%s", name)
 

@@ -215,7 +215,8 @@ class Convergence:
         deadline = Deadline.after(_LEASE_WAIT)
         for desired in self._ask_for_lease:
             with self._noting_errors(desired):
-                self._kernel.await_lease(desired.name, deadline)
+                others = {static.address for static in desired.static_addresses}
+                self._kernel.await_lease(desired.name, others, deadline)
 
     def _take_round(self, desired: Interface, snapshot: Snapshot) -> bool:
         """Take the steps of one plan and return whether the kernel has nothing more to say to them."""
