@@ -89,8 +89,13 @@ def exists(path: Path) -> bool:
 
 def is_current(path: Path) -> bool:
     """Tell whether the calling thread is in the namespace already."""
+    return is_same(path, Path(_OWN_NAMESPACE))
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Tell whether two paths name one namespace; what is not there is the same as nothing."""
     try:
-        return path.samefile(_OWN_NAMESPACE)
+        return one.samefile(other)
     except OSError:
         return False
 

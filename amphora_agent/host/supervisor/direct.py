@@ -118,6 +118,15 @@ class DirectSupervisor:
         """Return the pid while the process we started still is the one we started."""
         return self._running(unit.name)
 
+    def adopt(self, unit: Unit) -> int | None:
+        """Return the unit's process, one included whose pid an agent could not write down before it died."""
+        with self._lock:
+            if self._running(unit.name) is None and (survivor := _find_process(unit)) is not None:
+                make_directory(self._directory, 0o700)
+                self._write_pid(unit.name, survivor)
+                LOG.info("adopted unit=%s pid=%d", unit.name, survivor)
+            return self._running(unit.name)
+
     def log_tail(self, unit: Unit) -> str:
         """Return the end of the unit's output file."""
         with contextlib.suppress(OSError), unit.log.open("rb") as file:
@@ -166,10 +175,7 @@ class DirectSupervisor:
         return True
 
     def _spawn(self, unit: Unit) -> None:
-        survivor = _find_process(unit)
-        if survivor is not None:
-            self._write_pid(unit.name, survivor)
-            LOG.info("adopted unit=%s pid=%d", unit.name, survivor)
+        if self.adopt(unit) is not None:
             return
         _remove_stale_pid_files(unit)
         _bound_log(unit.log)

@@ -31,5 +31,8 @@ class Supervisor(Protocol):
     def main_pid(self, unit: Unit) -> int | None:
         """Return the running process, None when there is none."""
 
+    def adopt(self, unit: Unit) -> int | None:
+        """Return the running process as `main_pid` does, after taking over one that was started for the unit before."""
+
     def log_tail(self, unit: Unit) -> str:
         """Return the last lines the unit printed, for error messages; empty when unknown."""

@@ -1,6 +1,10 @@
 """The life of one keepalived, be it VRRP's or an LVS listener's: start and wait, remember what it was given, stop.
 
 Knows nothing of VIPs, checks or IPVS.
+
+Decision: a keepalived that something else started - an agent that was replaced in place, its unit, an operator - is
+replaced by one of ours at the first start, reload or stop, under either supervisor. It costs one change of roles, or
+one restart of a listener, and from then on what runs is what the supervisor keeps running and stops.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import files
 from amphora_agent.host.deadline import Deadline
+from amphora_agent.host.keepalived import processes
 from amphora_agent.host.network import netns
 from amphora_agent.host.procfs import is_program, process_start_time, read_pid, running_pid
 from amphora_agent.operations.amphora import Change
@@ -87,6 +92,7 @@ def start(change: Change, keepalived: Keepalived, reason: str) -> None:
     """
     unit = keepalived.unit
     netns.ensure(change.paths.netns)
+    end_others(change, keepalived)
     files.make_directory(keepalived.directory, 0o700)
     _remove_pid_files(keepalived)
     change.supervisor.enable(unit)
@@ -100,6 +106,23 @@ def start(change: Change, keepalived: Keepalived, reason: str) -> None:
     raise HostFailure("cannot start keepalived", "it wrote no pid file")
 
 
+def end_others(change: Change, keepalived: Keepalived) -> bool:
+    """End what works on the same configuration and is not the supervisor's; return whether there was any such.
+
+    Nothing would start it again when it ends, and two that hold one VIP or one listener are worse than none.
+
+    Raises:
+        HostFailure: one survives.
+    """
+    found = processes.find(keepalived.config, keepalived.pid_file, change.paths.netns)
+    own = change.supervisor.adopt(keepalived.unit) if found else None
+    others = [pid for pid in found if pid != own]
+    for pid in others:
+        LOG.warning("ending a keepalived that something else started %s pid=%d", keepalived.name, pid)
+        processes.end(pid)
+    return bool(others)
+
+
 def stop(change: Change, keepalived: Keepalived) -> None:
     """Stop it and forget what it was given; one that does not run is fine.
 
@@ -107,6 +130,7 @@ def stop(change: Change, keepalived: Keepalived) -> None:
         HostFailure: it still runs.
     """
     change.supervisor.stop(keepalived.unit)
+    end_others(change, keepalived)
     files.remove_volatile(keepalived.record)
     _remove_pid_files(keepalived)
     LOG.info("stopped keepalived %s", keepalived.name)

@@ -166,6 +166,7 @@ def _follow(change: Change, listener_id: ListenerId, keepalived: Keepalived, tex
     """Bring the running keepalived to the stored configuration by the gentlest means."""
     config = lvs_config.parse(text)
     before = life_cycle.recorded(keepalived)
+    life_cycle.end_others(change, keepalived)
     if not life_cycle.is_alive(keepalived):
         _restart(change, keepalived, reason="not running")
     elif life_cycle.was_given(keepalived, text):

@@ -66,8 +66,7 @@ def perform(change: Change, action: Action) -> Action:
         HostFailure: keepalived's own words in the detail.
     """
     keepalived = life_cycle.of_vrrp(change.paths)
-    life_cycle.mend_pid_file(change, keepalived)
-    done = Action.RELOAD if action is Action.START and life_cycle.is_alive(keepalived) else action
+    done = _deed(change, keepalived, action)
     with life_cycle.reported_with_log(change, keepalived, f"Failed to {done} octavia-keepalived service"):
         match done:
             case Action.START:
@@ -80,6 +79,15 @@ def perform(change: Change, action: Action) -> Action:
                 assert_never(done)
     files.remove(change.paths.vrrp.resigned)
     return done
+
+
+def _deed(change: Change, keepalived: Keepalived, action: Action) -> Action:
+    """Return what an action comes to, after mending what would mislead it."""
+    with life_cycle.reported_with_log(change, keepalived, f"Failed to {action} octavia-keepalived service"):
+        if life_cycle.end_others(change, keepalived) and action is Action.RELOAD:
+            return Action.START
+        life_cycle.mend_pid_file(change, keepalived)
+    return Action.RELOAD if action is Action.START and life_cycle.is_alive(keepalived) else action
 
 
 def is_alive(amphora: Amphora) -> bool:
