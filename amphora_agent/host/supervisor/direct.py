@@ -36,6 +36,8 @@ STOP_TIMEOUT = 20.0
 FRESH = Backoff(first=0.2, longest=10.0, settled_after=20.0)
 LOG_TAIL = 4096
 LOG_LIMIT = 4 * 1024 * 1024
+LOG_KEPT = 1024 * 1024
+LOG_MODE = 0o600
 
 
 class DirectSupervisor:
@@ -61,6 +63,8 @@ class DirectSupervisor:
             HostFailure, OSError: such as no descriptor left, for a while.
         """
         names = [path.name.removesuffix(".json") for path in sorted(self._directory.glob("*.json"))]
+        for name in names:
+            self._bound_log(name)
         settled = {name for name in names if self._keep_running(name)}
         running = [pid for name in names if (pid := self._running(name)) is not None]
         self._await_change(running, RETRY_INTERVAL if len(settled) < len(names) else WATCH_INTERVAL)
@@ -164,6 +168,15 @@ class DirectSupervisor:
                 return False
             return unit is None or not wanted
 
+    def _bound_log(self, name: str) -> None:
+        """Keep what a running unit prints from filling the disk; it writes on into the same file."""
+        try:
+            unit, _ = _read_record(self._record_path(name))
+            if unit is not None:
+                bound_log(unit.log)
+        except HostFailure as error:
+            LOG.warning("cannot bound a log unit=%s: %s: %s", name, error, error.detail)
+
     def _may_start(self, name: str) -> bool:
         """Tell whether a unit's pause is over; if so the next one begins."""
         before, now = self._backoff.get(name, FRESH), time.monotonic()
@@ -178,7 +191,7 @@ class DirectSupervisor:
         if self.adopt(unit) is not None:
             return
         _remove_stale_pid_files(unit)
-        _bound_log(unit.log)
+        bound_log(unit.log)
         try:
             with unit.log.open("ab") as log:
                 child = subprocess.Popen(
@@ -307,7 +320,23 @@ def _remove_stale_pid_files(unit: Unit) -> None:
             remove(path)
 
 
-def _bound_log(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.stat().st_size > LOG_LIMIT:
-            path.replace(path.with_suffix(".log.1"))
+def bound_log(path: Path) -> None:
+    """Move what a log that is too long ends with to a second file and empty it in place; its writers append.
+
+    What is printed during the move may be lost. A log that is missing is fine.
+
+    Raises:
+        HostFailure: the disk refused.
+    """
+    try:
+        with path.open("r+b") as log:
+            size = os.fstat(log.fileno()).st_size
+            if size <= LOG_LIMIT:
+                return
+            log.seek(size - LOG_KEPT)
+            write_volatile(path.with_suffix(".log.1"), log.read(LOG_KEPT), LOG_MODE)
+            log.truncate(0)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise HostFailure(f"cannot cut {path}", error.strerror or str(error)) from error
