@@ -26,7 +26,7 @@ from amphora_agent.host import files
 from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netlink, netns, pci
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.network import nics
+from amphora_agent.operations.network import nics, settling
 from amphora_agent.operations.network.interfaces import advertise
 from amphora_agent.operations.network.reconcile import (
     FILE_MODE,
@@ -65,6 +65,7 @@ def plug_vip(change: Change, net: VipNet, port: Port) -> str:
             else:
                 _move_in(change, port.mac, desired)
             reconcile(change.paths, desired, load_all(change.paths)[0])
+    change.watchers.call(settling.WATCHER)
     if link is not None:
         raise Conflict("Interface already exists")
     return desired.name
@@ -128,6 +129,7 @@ def plug_network(change: Change, port: Port, fixed_ips: Sequence[FixedIp], net: 
                 desired = vip_interface(_with_known_vips(change, net), port, change.topology, fixed_ips)
                 _persist(change, port.mac, desired)
             reconcile(change.paths, desired, load_all(change.paths)[0])
+    change.watchers.call(settling.WATCHER)
     advertise(change, [fixed.address for fixed in fixed_ips])
     return desired.name, link is not None
 
