@@ -191,7 +191,7 @@ class DirectSupervisor:
         if self.adopt(unit) is not None:
             return
         _remove_stale_pid_files(unit)
-        bound_log(unit.log)
+        self._bound_log(unit.name)
         try:
             with unit.log.open("ab") as log:
                 child = subprocess.Popen(

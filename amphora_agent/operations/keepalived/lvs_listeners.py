@@ -170,9 +170,11 @@ def _follow(change: Change, listener_id: ListenerId, keepalived: Keepalived, tex
     if not life_cycle.is_alive(keepalived):
         _restart(change, keepalived, reason="not running")
     elif life_cycle.was_given(keepalived, text):
-        LOG.info("left keepalived alone %s reason=it has this configuration", keepalived.name)
         _note_change_is_over(change, listener_id)
-        return
+        if _kernel_has(change, listener_id, config):
+            LOG.info("left keepalived alone %s reason=it has this configuration", keepalived.name)
+            return
+        LOG.warning("IPVS lost what keepalived had made there %s", keepalived.name)
     elif process.can_reload(binary.installed_version()):
         _withdraw(change, listener_id, config)
         change.supervisor.reload(keepalived.unit)
@@ -239,6 +241,15 @@ def _settle(
             _await_life(change, listener_id)
         return True
     return not difference.missing_services
+
+
+def _kernel_has(change: Change, listener_id: ListenerId, config: lvs_config.LvsConfig) -> bool:
+    """Tell whether the kernel still has what was made there; one that cannot be asked is believed."""
+    try:
+        table = ipvs.read(change.paths.netns)
+    except HostFailure:
+        return True
+    return lvs_change.compare(config, None, _services_of_others(change, listener_id), table).is_none
 
 
 def _await_life(amphora: Amphora, listener_id: ListenerId) -> None:
