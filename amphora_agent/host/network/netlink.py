@@ -41,7 +41,7 @@ from amphora_agent.core.network.model import (
     SetMtu,
     SetUp,
 )
-from amphora_agent.errors import HostFailure
+from amphora_agent.errors import HostFailure, failing_as
 from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netns
 
@@ -92,7 +92,7 @@ def connect() -> Iterator[Netlink]:
     """
     from pyroute2 import IPRoute  # noqa: PLC0415 - costs 12 MB and 0.1 s, which a process without plugs never pays
 
-    with _kernel("cannot open a netlink socket"):
+    with _kernel("cannot open a netlink socket"), failing_as("cannot open a netlink socket"):
         route: Any = IPRoute()
     try:
         yield Netlink(route)
@@ -378,7 +378,8 @@ def link_counters(path: Path) -> dict[str, LinkCounters]:
     """
     if not netns.exists(path):
         return {}
-    table = netns.inside(path, lambda: Path("/proc/thread-self/net/dev").read_text(encoding="ascii"))
+    with failing_as("cannot read the counters of the interfaces"):
+        table = netns.inside(path, lambda: Path("/proc/thread-self/net/dev").read_text(encoding="ascii"))
     counters: dict[str, LinkCounters] = {}
     for line in table.splitlines()[2:]:
         name, _, columns = line.strip().partition(":")
@@ -391,10 +392,16 @@ def link_counters(path: Path) -> dict[str, LinkCounters]:
 def mac_addresses() -> frozenset[str]:
     """Return the MAC address of every device in the calling thread's namespace, lower case; without pyroute2.
 
+    Raises:
+        HostFailure: the kernel does not answer, such as for want of a descriptor.
+
     Source: netdevice(7), SIOCGIFHWADDR: 16 bytes of name, then a sockaddr with the address from its third byte on.
     """
     found: set[str] = set()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+    with (
+        failing_as("cannot list the network devices"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control,
+    ):
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):  # gone meanwhile
                 answer = fcntl.ioctl(control, _SIOCGIFHWADDR, name.encode().ljust(_IFREQ_SIZE, b"\0"))
@@ -439,7 +446,8 @@ def wait_for_events(sockets: Iterable[socket.socket | None], timeout: float) -> 
     poll = select.poll()  # select(2) takes no descriptor above 1023
     for descriptor in watched:
         poll.register(descriptor, select.POLLIN)
-    readable = [watched[descriptor] for descriptor, _ in poll.poll(max(timeout, 0.0) * 1000)]
+    with failing_as("cannot wait for network devices"):
+        readable = [watched[descriptor] for descriptor, _ in poll.poll(max(timeout, 0.0) * 1000)]
     for events in readable:
         with contextlib.suppress(OSError):  # nothing left, or ENOBUFS: events were lost, which is an event
             while events.recv(65536):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import ctypes
+import errno
 import fcntl
 import logging
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from amphora_agent.core.network.sysctls import CONNTRACK_SIZES, NAMESPACE_SYSCTLS, REQUIRED_SYSCTLS, parse_drop_in
-from amphora_agent.errors import AgentError, HostFailure
+from amphora_agent.errors import AgentError, HostFailure, failing_as
 from amphora_agent.host import commands
 from amphora_agent.host.supervisor import systemd
 
@@ -36,6 +37,7 @@ _NS_GET_NSTYPE = 0xB703
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 _DROP_IN_DIRECTORIES = ("/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d")
+_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _BEGIN_DEADLINE = 5.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -74,10 +76,16 @@ def _make(path: Path) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Tell whether `path` is a mounted network namespace, and not just a file of that name."""
+    """Tell whether `path` is a mounted network namespace, and not just a file of that name.
+
+    Raises:
+        HostFailure: it cannot be told, for want of a descriptor or of memory.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    except OSError as error:
+        if error.errno in _WANTING:
+            raise HostFailure(f"cannot open {path}", error.strerror or str(error)) from error
         return False
     try:
         return fcntl.ioctl(handle, _NS_GET_NSTYPE) == _CLONE_NEWNET
@@ -232,7 +240,8 @@ def _directory_of_namespaces(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise HostFailure(f"cannot create {directory}", error.strerror or str(error)) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with failing_as(f"cannot lock {directory}"):
+            fcntl.flock(handle, fcntl.LOCK_EX)
         try:
             _mount("", directory, _MS_SHARED | _MS_REC)
         except HostFailure:  # not a mount point yet
@@ -275,7 +284,10 @@ def _read_drop_ins() -> Iterator[tuple[str, str]]:
 
 
 def _bring_loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+    with (
+        failing_as("cannot bring lo up"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control,
+    ):
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
         if not flags & _IFF_UP:

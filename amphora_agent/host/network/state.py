@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 from pathlib import Path
 
 from amphora_agent.core.network.unsettled import AddressFlags, LinkState
-from amphora_agent.errors import HostFailure
+from amphora_agent.errors import failing_as
 
 # Source: netdevice(7), linux/sockios.h, linux/if.h, linux/if_addr.h.
 _SIOCGIFCONF, _SIOCGIFFLAGS = 0x8912, 0x8913
@@ -31,13 +31,13 @@ def link_states() -> dict[str, LinkState]:
     Raises:
         HostFailure: the kernel does not answer.
     """
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
-            ipv4 = _ipv4_addresses(control)
-            flags = {name: _flags(control, name) for _, name in socket.if_nameindex()}
+    with (
+        failing_as("cannot look at the interfaces"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control,
+    ):
+        ipv4 = _ipv4_addresses(control)
+        flags = {name: _flags(control, name) for _, name in socket.if_nameindex()}
         ipv6 = _ipv6_addresses()
-    except OSError as error:
-        raise HostFailure("cannot look at the interfaces", error.strerror or str(error)) from error
     return {
         name: LinkState(
             is_up=bool(bits & _IFF_UP),

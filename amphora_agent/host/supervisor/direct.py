@@ -101,6 +101,8 @@ class DirectSupervisor:
             os.kill(pid, unit.reload_signal)
         except ProcessLookupError as error:
             raise HostFailure(f"cannot reload {unit.name}", "it ended") from error
+        except OSError as error:
+            raise HostFailure(f"cannot reload {unit.name}", error.strerror or str(error)) from error
 
     def stop(self, unit: Unit) -> None:
         """Terminate the unit's main process, then whatever is left of its process group."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from amphora_agent.core.addresses import Address
 from amphora_agent.core.network.model import Link
+from amphora_agent.errors import HostFailure
 from amphora_agent.host.network import advertise, netlink, netns
 
 LOG = logging.getLogger(__name__)
@@ -67,12 +68,12 @@ class Advertisements:
 
 def _announce(wanted: frozenset[Address]) -> None:
     for link, address in holders_of(wanted):
-        if link.is_loopback:
+        if link.is_loopback or not link.mac:
             continue
         try:
             advertise.send(link.name, link.index, bytes.fromhex(link.mac.replace(":", "")), address)
-        except (OSError, ValueError) as error:
-            LOG.warning("cannot advertise address=%s ifname=%s: %s", address, link.name, error)
+        except HostFailure as error:
+            LOG.warning("%s: %s", error, error.detail)
 
 
 def holders_of(wanted: frozenset[Address]) -> list[tuple[Link, Address]]:
