@@ -111,6 +111,16 @@ def make_directory(path: Path, mode: int = 0o755) -> None:
         raise HostFailure(f"cannot create {path}", error.strerror or str(error)) from error
 
 
+def is_directory_or_free(path: Path) -> bool:
+    """Tell whether an absolute path is a directory, or could be made one."""
+    return path.is_absolute() and (path.is_dir() or not os.path.lexists(path))
+
+
+def is_executable(path: Path) -> bool:
+    """Tell whether a path is a file that we may run."""
+    return path.is_file() and os.access(path, os.X_OK)
+
+
 def read_optional(path: Path) -> bytes | None:
     """Return the content of a regular file, None when there is none. Symbolic links are not followed.
 
