@@ -7,6 +7,7 @@ until nothing is left to do. What is on disk is the desired state, so a reboot f
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ from amphora_agent.core.paths import Paths
 from amphora_agent.errors import AgentError, HostFailure, MalformedData
 from amphora_agent.host import commands, files, locks
 from amphora_agent.host.deadline import Deadline
-from amphora_agent.host.network import dhcp, netlink, netns, nft
+from amphora_agent.host.network import dhcp, netlink, netns, nft, routes
 
 LOG = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ FILE_MODE = 0o644
 FILTER_MODE = 0o600
 # Each round follows on what the kernel did after the last one; two are usual.
 _ROUNDS = 5
+_ROUTES_NAMED = 20
 _LOCK_TIMEOUT = 45.0
 _LEASE_WAIT = 10.0
 _FIRST = (StopDhcp, DisableSlaac, SetMtu, EnableSlaac, SetUp, AddAddress, StartDhcp)
@@ -221,8 +223,14 @@ class Convergence:
     def _take_round(self, desired: Interface, snapshot: Snapshot) -> bool:
         """Take the steps of one plan and return whether the kernel has nothing more to say to them."""
         steps = [step for step in plan(desired, observe(snapshot, self._paths, desired)) if step not in self._given_up]
-        outcomes = [self._perform(desired, step) for step in steps]
-        return all(outcomes) and not any(isinstance(step, RemoveAddress) for step in steps)
+        is_done = True
+        for is_addition, run in itertools.groupby(steps, lambda step: isinstance(step, AddRoute)):
+            if is_addition:
+                is_done &= self._add_routes(desired, [step for step in run if isinstance(step, AddRoute)])
+            else:
+                outcomes = [self._perform(desired, step) for step in run]
+                is_done &= all(outcomes)
+        return is_done and not any(isinstance(step, RemoveAddress) for step in steps)
 
     @contextlib.contextmanager
     def _noting_errors(self, desired: Interface) -> Iterator[None]:
@@ -230,6 +238,19 @@ class Convergence:
             yield
         except AgentError as error:
             self.errors[desired.name] = error
+
+    def _add_routes(self, desired: Interface, steps: list[AddRoute]) -> bool:
+        """Add routes and return whether the kernel took all of them."""
+        refused = routes.add_all(steps)
+        for step, error in refused.items():
+            LOG.warning("%s: %s", error, error.detail)
+            self._given_up.add(step)
+        added = [step for step in steps if step not in refused]
+        for step in added[:_ROUTES_NAMED]:
+            LOG.info("changed ifname=%s: %s", desired.name, step)
+        if len(added) > _ROUTES_NAMED:
+            LOG.info("changed ifname=%s: %d more routes added", desired.name, len(added) - _ROUTES_NAMED)
+        return not refused
 
     def _perform(self, desired: Interface, step: LinkStep) -> bool:
         """Take a step and return whether it did what it should."""
