@@ -46,6 +46,15 @@ class HostFailure(AgentError):
 
 
 @contextlib.contextmanager
+def failing_as(message: str) -> Iterator[None]:
+    """Re-raise an OSError as a HostFailure with this message, the system's words in the detail."""
+    try:
+        yield
+    except OSError as error:
+        raise HostFailure(message, error.strerror or str(error)) from error
+
+
+@contextlib.contextmanager
 def reported_as(message: str) -> Iterator[None]:
     """Re-raise a HostFailure under the contract's message, its own text in the detail."""
     try:

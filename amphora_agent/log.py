@@ -59,4 +59,6 @@ def configure(*, debug: bool, facility: int | None, identifier: str) -> None:
     handlers: list[logging.Handler] = [stderr]
     if facility is not None:
         handlers.append(SyslogDatagramHandler(SYSLOG_SOCKET, facility, identifier))
+    # Nobody prints thread names, and asking for one keeps a record of every thread that entered a namespace.
+    logging.logThreads = False
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=handlers, force=True)

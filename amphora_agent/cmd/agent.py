@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amphora_agent import log
-from amphora_agent.api.http.server import Server
+from amphora_agent.api.http.server import HttpsServer
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings, SupervisorKind
 from amphora_agent.errors import AgentError
@@ -70,7 +70,7 @@ def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bo
         startup.begin(amphora, look_after_units)
 
     companion = Companion("amphora-hbeat", lambda: _heartbeat(settings_file.path)) if with_heartbeat else None
-    Server(settings, load, on_worker_start, companion).run()
+    HttpsServer(settings, load, on_worker_start, companion).run()
 
 
 def _supervisor(settings: Settings) -> tuple[Supervisor, Callable[[], float] | None]:

@@ -10,19 +10,18 @@ ListenerId = NewType("ListenerId", str)
 AmphoraId = NewType("AmphoraId", str)
 PemName = NewType("PemName", str)
 
-# Names that the agent itself has in its base directory, beside the load balancers.
-_RESERVED = frozenset({"agent", "certs", "lvs", "vrrp"})
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z|[0-9a-f]{32}\Z", re.IGNORECASE | re.ASCII)
 _PEM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.pem\Z")
 _NAME_MAX = 255
 
 
 def is_id(text: str) -> bool:
-    """Tell whether `text` can be an id: 1 to 64 letters, digits, `_` or `-` (the controller sends UUIDs).
+    """Tell whether `text` is an id: a UUID with or without its dashes, in either case.
 
-    The names of the agent's own directories are none, or deleting a load balancer of that name would delete them.
+    Controllers send nothing else, and no file or directory of the agent's own is called so: what an id names in a path
+    is a load balancer's or a listener's.
     """
-    return _ID.match(text) is not None and text not in _RESERVED
+    return _UUID.match(text) is not None
 
 
 def is_pem_name(text: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 Section = dict[str, str]
 
@@ -16,6 +16,9 @@ _SUBSTITUTION = re.compile(r"\$\$|\\\$|\$\{([A-Za-z_][\w.]*)\}|\$([A-Za-z_][\w.]
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _SUBSTITUTION_DEPTH = 16
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_DIGITS = 18
+_PORT_MAX = 65535
 
 
 class Topology(StrEnum):
@@ -41,11 +44,30 @@ class FirewallMode(StrEnum):
     OFF = "off"
 
 
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """An option whose value cannot be used, for which the default stands. `text` names it and never its value.
+
+    `is_mistyped`: it is no number, or neither true nor false; otherwise a number out of range.
+    """
+
+    text: str
+    is_mistyped: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every option the agent reads; defaults are the contract's.
 
-    Times are seconds, memory is bytes. The last block holds options of ours, all optional.
+    Times are seconds, memory is bytes. The second block holds options of ours, all optional. `oddities` are for the
+    log, and no part of the settings' value.
+
+    Decision: an amphora that does not start is replaced, or lost. So a harmless option - a time, a limit, a switch -
+    with a value that cannot be used counts as its default and is warned about. What decides where the agent listens,
+    whom it trusts and where its files are has no such default: a wrong one is refused.
+
+    Decision: the heartbeat key is taken as it stands. The controller writes its resolved key into the file, so a `$` in
+    it is a `$`; taken for a reference, a part of the key would be looked up, reported, or lost.
     Source: the option table of the agent configuration file; `etc/amphora-agent.conf` documents each one.
     """
 
@@ -77,12 +99,14 @@ class Settings:
     configuration_firewall: FirewallMode = FirewallMode.ENFORCE
     configuration_allow: tuple[str, ...] = ()
 
+    oddities: tuple[Oddity, ...] = field(default=(), compare=False)
+
 
 def parse_settings(text: str) -> Settings:
     """Return the settings a configuration file holds.
 
     Raises:
-        InvalidRequest: a line outside the grammar, or an option of ours with a value of the wrong type.
+        MalformedData: a line outside the grammar, or a value that cannot be used and has no harmless default.
 
     Source: oslo.config's file format: keys before any section and lines without `=` or `:` are errors,
     indented lines continue a value, the last duplicate wins, unknown options are ignored.
@@ -96,11 +120,11 @@ def parse_settings(text: str) -> Settings:
         base_path=reader.text("haproxy_amphora", "base_path", default.base_path).rstrip("/") or "/",
         base_cert_dir=reader.text("haproxy_amphora", "base_cert_dir", default.base_cert_dir).rstrip("/") or "/",
         bind_host=reader.address("haproxy_amphora", "bind_host", default.bind_host),
-        bind_port=reader.integer("haproxy_amphora", "bind_port", default.bind_port, 0, 65535),
+        bind_port=reader.port("haproxy_amphora", "bind_port", default.bind_port),
         haproxy_cmd=reader.text("haproxy_amphora", "haproxy_cmd", default.haproxy_cmd),
         controller_ip_port_list=reader.texts("health_manager", "controller_ip_port_list"),
         heartbeat_interval=reader.integer("health_manager", "heartbeat_interval", default.heartbeat_interval, 1, 86400),
-        heartbeat_key=reader.optional_text("health_manager", "heartbeat_key"),
+        heartbeat_key=reader.verbatim("health_manager", "heartbeat_key"),
         agent_server_ca=reader.text("amphora_agent", "agent_server_ca", default.agent_server_ca),
         agent_server_cert=reader.text("amphora_agent", "agent_server_cert", default.agent_server_cert),
         agent_server_network_dir=reader.text(
@@ -139,6 +163,7 @@ def parse_settings(text: str) -> Settings:
             )
         ),
         configuration_allow=reader.lines("amphora_agent", "configuration_allow"),
+        oddities=tuple(reader.oddities),
     )
 
 
@@ -146,7 +171,7 @@ def parse_ini(text: str) -> dict[str, Section]:
     """Return section -> key -> value, values unquoted but not yet substituted.
 
     Raises:
-        InvalidRequest: names the line number.
+        MalformedData: names the line number.
     """
     sections: dict[str, dict[str, list[str]]] = {}
     section: dict[str, list[str]] | None = None
@@ -159,17 +184,17 @@ def parse_ini(text: str) -> dict[str, Section]:
             continue
         elif line[0].isspace():
             if section is None or key is None:
-                raise InvalidRequest("cannot read the configuration", f"line {number} continues no value")
+                raise MalformedData("cannot read the configuration", f"line {number} continues no value")
             section[key].append(stripped)
         elif line[0] == "[":
             name = stripped[1:-1].strip()
             if not stripped.endswith("]") or not name:
-                raise InvalidRequest("cannot read the configuration", f"line {number} is no section header")
+                raise MalformedData("cannot read the configuration", f"line {number} is no section header")
             section, key = sections.setdefault(name, {}), None
         else:
             key, value = _split_option(stripped, number)
             if section is None:
-                raise InvalidRequest("cannot read the configuration", f"line {number} stands before any section")
+                raise MalformedData("cannot read the configuration", f"line {number} stands before any section")
             section[key] = [value]
     return {name: {k: _unquote("\n".join(v)) for k, v in options.items()} for name, options in sections.items()}
 
@@ -178,7 +203,7 @@ def _split_option(line: str, number: int) -> tuple[str, str]:
     end = next((place for place, letter in enumerate(line) if letter in "=:"), 0)
     key = line[:end].rstrip()
     if not key:
-        raise InvalidRequest("cannot read the configuration", f"line {number} is neither a section nor an option")
+        raise MalformedData("cannot read the configuration", f"line {number} is neither a section nor an option")
     return key, line[end + 1 :].lstrip()
 
 
@@ -189,12 +214,19 @@ def _unquote(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Typed look-ups in parsed sections; each raises InvalidRequest naming the option, never its value."""
+    """Typed look-ups in parsed sections; each raises MalformedData naming the option, never its value.
+
+    Numbers and switches that cannot be used are noted in `oddities` instead.
+    """
 
     sections: Mapping[str, Section]
+    oddities: list[Oddity] = field(default_factory=list)
 
     def has(self, section: str, option: str) -> bool:
         return option in self.sections.get(section, {})
+
+    def verbatim(self, section: str, option: str) -> str | None:
+        return self.sections.get(section, {}).get(option)
 
     def optional_text(self, section: str, option: str) -> str | None:
         raw = self.sections.get(section, {}).get(option)
@@ -218,16 +250,25 @@ class _Reader:
         if value is None or value == "":
             return default
         if value.lower() not in _BOOLEANS:
-            raise _wrong(section, option, "true or false")
-        return _BOOLEANS[value.lower()]
+            self._note(section, option, "true or false", is_mistyped=True)
+        return _BOOLEANS.get(value.lower(), default)
 
     def integer(self, section: str, option: str, default: int, low: int, high: int) -> int:
         value = self.optional_text(section, option)
         if value is None or value == "":
             return default
-        if re.fullmatch(r"\d{1,10}", value) is None or not low <= int(value) <= high:
-            raise _wrong(section, option, f"an integer from {low} to {high}")
-        return int(value)
+        number = _integer(value)
+        if number is None or not low <= number <= high:
+            self._note(section, option, f"an integer from {low} to {high}", is_mistyped=number is None)
+            return default
+        return number
+
+    def port(self, section: str, option: str, default: int) -> int:
+        value = self.optional_text(section, option)
+        number = default if value is None or value == "" else _integer(value)
+        if number is None or not 0 <= number <= _PORT_MAX:
+            raise _wrong(section, option, f"an integer from 0 to {_PORT_MAX}")
+        return number
 
     def choice(self, section: str, option: str, default: str, choices: tuple[str, ...]) -> str:
         value = self.text(section, option, default)
@@ -255,10 +296,18 @@ class _Reader:
                 found = self.sections.get(candidate, {}).get(last)
                 if found is not None:
                     return self._substitute(found, candidate, last, depth + 1)
-            raise _wrong(section, option, f"free of the undefined reference ${name}")
+            raise _wrong(section, option, "free of references to undefined options")
 
         return _SUBSTITUTION.sub(replace, raw)
 
+    def _note(self, section: str, option: str, wanted: str, *, is_mistyped: bool) -> None:
+        self.oddities.append(Oddity(f"[{section}] {option} must be {wanted}", is_mistyped))
 
-def _wrong(section: str, option: str, wanted: str) -> InvalidRequest:
-    return InvalidRequest("cannot read the configuration", f"[{section}] {option} must be {wanted}")
+
+def _integer(text: str) -> int | None:
+    """Return a whole number, None for anything else; one of very many digits is out of every range."""
+    return int(text[:_DIGITS]) if _INTEGER.fullmatch(text) else None
+
+
+def _wrong(section: str, option: str, wanted: str) -> MalformedData:
+    return MalformedData("cannot read the configuration", f"[{section}] {option} must be {wanted}")

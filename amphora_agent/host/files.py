@@ -39,7 +39,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
 def write_volatile(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace `path` whole, without fsync: for what describes running processes, which a power cut ends as well.
 
-    A reader, or a crash of ours, meets the old content or the new. After a power cut the file may be anything.
+    Readers see the old content or the new, also after a crash of the agent. After a power cut the file may be anything.
 
     Raises:
         HostFailure: the old content is still in place.
@@ -122,6 +122,16 @@ def make_directory(path: Path, mode: int = 0o755) -> None:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise HostFailure(f"cannot create {path}", error.strerror or str(error)) from error
+
+
+def is_directory_or_free(path: Path) -> bool:
+    """Tell whether an absolute path is a directory, or could be made one."""
+    return path.is_absolute() and (path.is_dir() or not os.path.lexists(path))
+
+
+def is_executable(path: Path) -> bool:
+    """Tell whether a path is a file that we may run."""
+    return path.is_file() and os.access(path, os.X_OK)
 
 
 def read_optional(path: Path) -> bytes | None:

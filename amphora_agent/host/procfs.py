@@ -16,6 +16,7 @@ EXEC_PAUSE = 0.001
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 _AFTER_COMM_STATE = 0
+_AFTER_COMM_PARENT = 1
 _DEAD = (b"Z", b"X")
 _AFTER_COMM_START = 19
 
@@ -71,6 +72,27 @@ def is_program(pid: int, executable_name: str) -> bool:
 def reads_config(pid: int, config: Path) -> bool:
     """Tell whether a living process was started with `-f` and this file, whatever the program's file is called."""
     return (b"-f", os.fsencode(config)) in itertools.pairwise(os.fsencode(part) for part in command_line(pid))
+
+
+def pids() -> tuple[int, ...]:
+    """Return every process there is at this moment."""
+    return tuple(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+
+
+def parent_pid(pid: int) -> int | None:
+    """Return the parent of a process, None when there is no such process."""
+    stat = _stat(pid)
+    return None if stat is None else int(stat[1][_AFTER_COMM_PARENT])
+
+
+def systemd_unit(pid: int) -> str | None:
+    """Return the service a process belongs to by its control group, None for a session or without systemd."""
+    try:
+        lines = (PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    names = (line.rpartition("/")[2] for line in lines if line.startswith("0::") or ":name=systemd:" in line)
+    return next((name for name in names if name.endswith(".service")), None)
 
 
 def command_line(pid: int) -> list[str]:

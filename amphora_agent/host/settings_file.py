@@ -51,6 +51,16 @@ class SettingsFile:
 
     def _read(self) -> Settings:
         try:
-            return parse_settings(self.path.read_text(encoding="utf-8"))
+            settings = parse_settings(self.path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise HostFailure(f"cannot read {self.path}", str(error)) from error
+            raise HostFailure(f"cannot read {self.path}", _reason(error)) from error
+        for oddity in settings.oddities:
+            LOG.warning("took the default file=%s: %s", self.path, oddity.text)
+        return settings
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    """Return what is wrong without any of the file's bytes, which may be part of a secret."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return error.strerror or type(error).__name__

@@ -12,7 +12,7 @@ from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import old_workers, removals, runtime, store
 from amphora_agent.operations.inventory import lvs_listener_ids
 from amphora_agent.operations.keepalived import lvs_listeners, mastership, vrrp
-from amphora_agent.operations.network import advertisements, interfaces, nic_watch
+from amphora_agent.operations.network import advertisements, interfaces, nic_watch, settling
 from amphora_agent.operations.watchers import Look
 
 LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def begin(amphora: Amphora, look_after_units: Look | None) -> None:
     """Bring the machine to what the files say, and look after it from then on, all in the background.
 
     Args:
-        amphora: whose files.
+        amphora: the amphora to restore.
         look_after_units: keeps what runs running where no systemd does; the interfaces are then ours to bring up, too.
     """
     amphora.watchers.start("restore", functools.partial(restore, amphora, look_after_units))
@@ -60,6 +60,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
         if look_after_units is not None:
             amphora.watchers.start("units", look_after_units)
     amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(amphora).look)
+    amphora.watchers.start(settling.WATCHER, settling.SettlingWatcher(amphora).look)
     amphora.watchers.start(mastership.WATCHER, mastership.MastershipWatcher(amphora).look)
     amphora.watchers.start(old_workers.WATCHER, old_workers.OldWorkers(amphora).look)
     amphora.watchers.start(removals.WATCHER, functools.partial(removals.look_after, amphora))

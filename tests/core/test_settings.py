@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.core.settings import FirewallMode, Settings, SupervisorKind, Topology, parse_ini, parse_settings
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 SAMPLES = Path(__file__).parents[2] / "testbed" / "samples" / "agent"
 
@@ -42,25 +42,25 @@ def test_the_sample_file_says_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("heartbeat_key = plain", "plain"),
-        ("heartbeat_key: colon", "colon"),
-        ('heartbeat_key = "quoted words"', "quoted words"),
-        ("heartbeat_key = a = b", "a = b"),
-        ("heartbeat_key = cost $$5", "cost $5"),
-        (r"heartbeat_key = cost \$5", "cost $5"),
+        ("amphora_id = plain", "plain"),
+        ("amphora_id: colon", "colon"),
+        ('amphora_id = "quoted words"', "quoted words"),
+        ("amphora_id = a = b", "a = b"),
+        ("amphora_id = cost $$5", "cost $5"),
+        (r"amphora_id = cost \$5", "cost $5"),
         # Only what begins like a name is a reference.
-        ("heartbeat_key = a$1b", "a$1b"),
-        ("heartbeat_key = ${1b}$", "${1b}$"),
-        ("heartbeat_key = $unknown.x", "1"),
-        ("other = x\nheartbeat_key = ${other}y", "xy"),
-        ("other = x\nheartbeat_key = $other-y", "x-y"),
-        ("heartbeat_key = one\nheartbeat_key = two", "two"),
-        ("heartbeat_key = one\n   more", "one\nmore"),
-        ("heartbeat_key = pässwörd", "pässwörd"),
+        ("amphora_id = a$1b", "a$1b"),
+        ("amphora_id = ${1b}$", "${1b}$"),
+        ("amphora_id = $unknown.x", "1"),
+        ("other = x\namphora_id = ${other}y", "xy"),
+        ("other = x\namphora_id = $other-y", "x-y"),
+        ("amphora_id = one\namphora_id = two", "two"),
+        ("amphora_id = one\n   more", "one\nmore"),
+        ("amphora_id = pässwörd", "pässwörd"),
     ],
 )
 def test_values(text: str, value: str) -> None:
-    assert parse_settings(f"# comment\n; another\n[health_manager]\n{text}\n[unknown]\nx = 1\n").heartbeat_key == value
+    assert parse_settings(f"# comment\n; another\n[amphora_agent]\n{text}\n[unknown]\nx = 1\n").amphora_id == value
 
 
 @pytest.mark.parametrize(
@@ -70,28 +70,65 @@ def test_values(text: str, value: str) -> None:
         "[health_manager\nx = 1",
         "[health_manager]\nno separator",
         "  indented = first",
-        "[health_manager]\nheartbeat_interval = ten",
-        "[health_manager]\nheartbeat_interval = 0",
-        "[health_manager]\nheartbeat_key = $undefined",
-        "[health_manager]\nheartbeat_key = $heartbeat_key",
+        "[haproxy_amphora]\nbase_path = $undefined",
+        "[haproxy_amphora]\nbase_path = $base_path",
         "[haproxy_amphora]\nbind_port = 70000",
         "[haproxy_amphora]\nbind_host = nowhere",
         "[amphora_agent]\nagent_tls_protocol = TLSv9",
         "[controller_worker]\nloadbalancer_topology = BOTH",
-        "[DEFAULT]\ndebug = perhaps",
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_place(text: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
+    with pytest.raises(MalformedData) as raised:
         parse_settings(text)
     assert raised.value.detail
 
 
-def test_a_refusal_never_shows_a_value() -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        parse_settings("[health_manager]\nheartbeat_key = secret$undefined\n")
+@pytest.mark.parametrize(
+    ("option", "section", "value", "is_mistyped"),
+    [
+        ("agent_request_read_timeout", "amphora_agent", "0", False),
+        ("agent_request_read_timeout", "amphora_agent", "9999999999", False),
+        ("agent_request_read_timeout", "amphora_agent", "soon", True),
+        ("agent_request_read_timeout", "amphora_agent", "-1", False),
+        ("heartbeat_interval", "health_manager", "0", False),
+        ("heartbeat_interval", "health_manager", "ten", True),
+        ("administrative_log_facility", "amphora_agent", "8", False),
+        ("hard_stop_after", "amphora_agent", "0", False),
+        ("max_old_workers", "amphora_agent", "-", True),
+        ("runtime_changes", "amphora_agent", "perhaps", True),
+        ("new_members_start_down", "amphora_agent", "2", True),
+        ("use_syslog", "DEFAULT", "perhaps", True),
+        ("debug", "DEFAULT", "perhaps", True),
+    ],
+)
+def test_an_odd_harmless_option_counts_as_its_default_and_is_named(
+    option: str, section: str, value: str, *, is_mistyped: bool
+) -> None:
+    settings = parse_settings(f"[{section}]\n{option} = {value}\n")
+    assert getattr(settings, option) == getattr(Settings(), option)
+    assert settings == Settings(), "what is odd is for the log alone"
+    (oddity,) = settings.oddities
+    assert oddity.text.startswith(f"[{section}] {option} must be ")
+    assert value not in oddity.text.replace("from 0 to", "").replace("10", "") or len(value) == 1
+    assert oddity.is_mistyped is is_mistyped
+
+
+@pytest.mark.parametrize(
+    "key", ["$undefined", "pa$$word", "a$heartbeat_key", "${x", "$DEFAULT.debug", "secret$undefined", r"cost \$5"]
+)
+def test_the_heartbeat_key_is_taken_as_it_stands(key: str) -> None:
+    settings = parse_settings(f"[DEFAULT]\ndebug = true\n[health_manager]\nheartbeat_key = {key}\n")
+    assert settings.heartbeat_key == key
+    assert key not in repr(settings)
+
+
+@pytest.mark.parametrize("text", ["[amphora_agent]\namphora_id = secret$word", "[health_manager]\nsecret word"])
+def test_a_refusal_never_shows_any_part_of_a_value(text: str) -> None:
+    with pytest.raises(MalformedData) as raised:
+        parse_settings(text)
     assert "secret" not in str(raised.value) + raised.value.detail
-    assert "secret" not in repr(parse_settings("[health_manager]\nheartbeat_key = secret\n"))
+    assert "word" not in str(raised.value) + raised.value.detail
 
 
 def test_the_log_facility_is_found_where_the_controller_puts_it() -> None:
@@ -106,7 +143,7 @@ def test_any_text_is_settings_or_refused(text: str) -> None:
     try:
         parse_ini(text)
         parse_settings(text)
-    except InvalidRequest as error:
+    except MalformedData as error:
         assert error.detail
 
 

@@ -71,6 +71,16 @@ def test_pool_comes_and_goes(machine: VirtualMachine, controller: Controller) ->
     controller.delete(LISTENER.id)
 
 
+def test_identical_upload_mends_a_table_that_was_cleared(machine: VirtualMachine, controller: Controller) -> None:
+    full = LISTENER.config(ALIVE)
+    with udp_servers(machine, [member.address for member in ALIVE]), controller.listening(LISTENER, ALIVE):
+        machine.wait_for(lambda: answers(machine, LISTENER.port), 20, "an answer of the pool")
+        machine.inside("amphora-haproxy", ["ipvsadm", "-C"])
+        assert not answers(machine, LISTENER.port)
+        controller.apply_udp(LISTENER.id, full)
+        machine.wait_for(lambda: answers(machine, LISTENER.port), 20, "an answer again")
+
+
 def test_identical_upload_leaves_keepalived_alone(machine: VirtualMachine, controller: Controller) -> None:
     unit = f"octavia-keepalivedlvs@{LISTENER.id}.service"
     config = LISTENER.config(ALIVE)

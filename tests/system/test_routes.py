@@ -19,6 +19,8 @@ METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 ODD_NAMES = ("..", ".", "%00", "a b", "x" * 4096, "ä", "%2e%2e", "..%2f..%2fetc", "a;b", "a.pem%2f..")
 BODIES = (None, b"", b"\xff\xfe garbage \x00", b"{", b"[]", b'{"a": 1}', b"null", b"x" * 100_000)
 
+NONE = "00000000-0000-4000-8000-00000000dead"
+
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[RunningAmphora]:
@@ -115,14 +117,14 @@ def test_head_works_wherever_get_does(shared: RunningAmphora) -> None:
 
 
 def test_action_is_checked_before_existence(shared: RunningAmphora) -> None:
-    reply = shared.request("PUT", "/1.0/loadbalancer/none/Explode")
+    reply = shared.request("PUT", f"/1.0/loadbalancer/{NONE}/Explode")
     assert reply.status == 400
     assert reply.json() == {"message": "Invalid Request", "details": "Unknown action: explode"}
-    reply = shared.request("PUT", "/1.0/loadbalancer/none/haproxy", b"config")
+    reply = shared.request("PUT", f"/1.0/loadbalancer/{NONE}/haproxy", b"config")
     assert reply.json()["details"] == "Unknown action: haproxy"
-    reply = shared.request("PUT", "/1.0/loadbalancer/none/RELOAD")
+    reply = shared.request("PUT", f"/1.0/loadbalancer/{NONE}/RELOAD")
     assert reply.status == 404
-    assert reply.json() == {"message": "Loadbalancer Not Found", "details": "No loadbalancer with UUID: none"}
+    assert reply.json() == {"message": "Loadbalancer Not Found", "details": f"No loadbalancer with UUID: {NONE}"}
 
 
 def test_certificates(shared: RunningAmphora) -> None:
@@ -151,12 +153,13 @@ def test_certificates(shared: RunningAmphora) -> None:
 
 
 def test_a_certificate_is_never_read_through_a_link(shared: RunningAmphora) -> None:
-    directory = shared.cert_dir / "linked"
+    linked = "00000000-0000-4000-8000-00000000117c"
+    directory = shared.cert_dir / linked
     directory.mkdir(parents=True)
     (directory / "link.pem").symlink_to(shared.pki_dir / "client.pem")
     before = (shared.pki_dir / "client.pem").read_bytes()
-    assert shared.request("GET", "/1.0/loadbalancer/linked/certificates/link.pem").status == 500
-    assert shared.request("PUT", "/1.0/loadbalancer/linked/certificates/link.pem", b"mine").status == 200
+    assert shared.request("GET", f"/1.0/loadbalancer/{linked}/certificates/link.pem").status == 500
+    assert shared.request("PUT", f"/1.0/loadbalancer/{linked}/certificates/link.pem", b"mine").status == 200
     assert (shared.pki_dir / "client.pem").read_bytes() == before
 
 

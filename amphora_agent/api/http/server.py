@@ -86,7 +86,7 @@ class AgentArbiter(Arbiter):  # type: ignore[misc]
         LOG.info("ignored SIGUSR2")
 
 
-class Server(BaseApplication):  # type: ignore[misc]
+class HttpsServer(BaseApplication):  # type: ignore[misc]
     """The HTTPS server of one agent.
 
     Args:

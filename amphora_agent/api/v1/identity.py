@@ -13,7 +13,7 @@ def loadbalancer_id(text: str) -> LoadBalancerId:
         InvalidRequest: it can be none.
     """
     if not is_id(text):
-        raise InvalidRequest("Invalid request", "the load balancer id is not made of 1 to 64 letters, digits, '_', '-'")
+        raise InvalidRequest("Invalid request", "the load balancer id is no UUID")
     return LoadBalancerId(text)
 
 
@@ -24,7 +24,7 @@ def listener_id(text: str) -> ListenerId:
         InvalidRequest: it can be none.
     """
     if not is_id(text):
-        raise InvalidRequest("Invalid request", "the listener id is not made of 1 to 64 letters, digits, '_', '-'")
+        raise InvalidRequest("Invalid request", "the listener id is no UUID")
     return ListenerId(text)
 
 
@@ -35,7 +35,7 @@ def amphora_id(text: str) -> AmphoraId:
         InvalidRequest: it can be none.
     """
     if not is_id(text):
-        raise InvalidRequest("Invalid request", "the amphora id is not made of 1 to 64 letters, digits, '_', '-'")
+        raise InvalidRequest("Invalid request", "the amphora id is no UUID")
     return AmphoraId(text)
 
 

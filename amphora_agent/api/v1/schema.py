@@ -12,8 +12,8 @@ import msgspec
 from flask import Request
 from werkzeug.exceptions import BadRequest
 
+from amphora_agent.core.addresses import Address, Subnet
 from amphora_agent.core.network.desired import FixedIp, HostRoute, Port, Vip, VipNet
-from amphora_agent.core.network.model import Address, Subnet
 from amphora_agent.core.network.nft_rules import AllowRule, RuleProtocol
 from amphora_agent.errors import InvalidRequest
 

@@ -14,9 +14,10 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha1
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from itertools import pairwise
 
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.haproxy.vocabulary import FILE_OPTIONS
 from amphora_agent.core.haproxy.words import BLANKS, Words, split_words, unquote
@@ -187,13 +188,13 @@ def _frontend(section: Section) -> Frontend:
     return Frontend(section.name, mode, tuple(binds))
 
 
-def vips(config: Config) -> tuple[IPv4Address | IPv6Address, ...]:
+def vips(config: Config) -> tuple[Address, ...]:
     """Return the addresses of all bind lines, each once, in order.
 
     Loopback is left out: it is the exporter's own frontend, not a VIP. An address we cannot read is skipped, so
     that it does not stop the advertisement of the others.
     """
-    found: dict[IPv4Address | IPv6Address, None] = {}
+    found: dict[Address, None] = {}
     for frontend in frontends(config):
         for bind in frontend.binds:
             try:

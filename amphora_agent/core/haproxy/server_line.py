@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.haproxy.grammar import SERVER_OPTIONS
 from amphora_agent.core.haproxy.words import Words
 from amphora_agent.core.numbers import parse_number
-
-Address = IPv4Address | IPv6Address
 
 # Nothing HAProxy's command line interface treats specially: no blank, `;`, `\`, `<`, quote or control character.
 SAFE_WORD = re.compile(r"[A-Za-z0-9_.:/,@+=%!()*|~^-]+\Z")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.haproxy.config import Config
-from amphora_agent.core.haproxy.server_line import Address, Server, parse_server
+from amphora_agent.core.haproxy.server_line import Server, parse_server
 from amphora_agent.core.haproxy.words import split_words
 from amphora_agent.core.numbers import parse_number
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from amphora_agent.core.haproxy.server_line import Address, Server
+from amphora_agent.core.addresses import Address
+from amphora_agent.core.haproxy.server_line import Server
 
 
 class FileKind(StrEnum):

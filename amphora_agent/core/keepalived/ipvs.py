@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
-Address = IPv4Address | IPv6Address
+from amphora_agent.core.addresses import Address
 
 # Named tuples, not dataclasses: a heartbeat makes thousands of them, and they are three times as fast to make.
 
@@ -51,11 +50,3 @@ class Service(NamedTuple):
 
 
 Table = Mapping[ServiceKey, Service]
-
-
-def parse_address(text: str) -> Address | None:
-    """Return an IP address, None when `text` is none. A scope (`%eth1`) is none of ours."""
-    try:
-        return ip_address(text) if "%" not in text else None
-    except ValueError:
-        return None

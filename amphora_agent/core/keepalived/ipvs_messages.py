@@ -1,4 +1,4 @@
-"""IPVS over generic netlink, as bytes: requests built, answers read. Owns no socket; garbage raises InvalidRequest.
+"""IPVS over generic netlink, as bytes: requests built, answers read. Owns no socket; garbage raises MalformedData.
 
 Decision: a codec of our own, sixty lines for the few messages we need. The heartbeat may not carry pyroute2 (12 MB),
 text from /proc has no byte counters per service, and `ipvsadm` would be two processes and a parser per heartbeat.
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from amphora_agent.core.keepalived.ipvs import Address, Destination, Endpoint, ServiceKey
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.core.addresses import Address
+from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, ServiceKey
+from amphora_agent.errors import MalformedData
 
 FAMILY_NAME = b"IPVS\0"
 CONTROLLER = 0x10
@@ -103,13 +104,13 @@ def split(data: bytes) -> Iterator[Message]:
     """Yield the messages of one datagram.
 
     Raises:
-        InvalidRequest: it is cut off.
+        MalformedData: it is cut off.
     """
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size or offset + length > len(data):
-            raise InvalidRequest("cannot read netlink", "a message is cut off")
+            raise MalformedData("cannot read netlink", "a message is cut off")
         body = data[offset + _HEADER.size : offset + length]
         error = -_ERRNO.unpack_from(body)[0] if kind in (_ERROR, _DONE) and len(body) >= _ERRNO.size else None
         yield Message(

@@ -48,14 +48,14 @@ class RemoveService:
     service: ServiceKey
 
 
-Step = AddDestination | ChangeDestination | RemoveDestination | RemoveService
+IpvsStep = AddDestination | ChangeDestination | RemoveDestination | RemoveService
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What keeps the kernel from the file: steps that repair, and services that only keepalived can make."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[IpvsStep, ...]
     missing_services: tuple[ServiceKey, ...]
 
     @property
@@ -74,7 +74,7 @@ def compare(config: LvsConfig, before: LvsConfig | None, others: frozenset[Servi
         table: what the kernel has.
     """
     wanted = dict(_servers(config))
-    steps: list[Step] = []
+    steps: list[IpvsStep] = []
     for key, servers in wanted.items():
         steps.extend(_additions(key, servers, table))
     for key, servers in wanted.items():
@@ -109,7 +109,7 @@ def _servers(config: LvsConfig) -> Iterator[tuple[ServiceKey, dict[Endpoint, Rea
             yield key, servers
 
 
-def _additions(key: ServiceKey, servers: dict[Endpoint, RealServer], table: Table) -> Iterable[Step]:
+def _additions(key: ServiceKey, servers: dict[Endpoint, RealServer], table: Table) -> Iterable[IpvsStep]:
     if key not in table:
         return
     present = table[key].destinations

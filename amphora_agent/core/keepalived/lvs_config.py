@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from amphora_agent.core.keepalived.ipvs import Address, Endpoint, Protocol, ServiceKey, parse_address
+from amphora_agent.core.addresses import Address, parse_address
+from amphora_agent.core.keepalived.ipvs import Endpoint, Protocol, ServiceKey
 
 _OBJECT = re.compile(r"#\s*Configuration for (\w+) ([A-Za-z0-9_-]{1,64})\s*\Z")
 _DISABLED = re.compile(r"#\s*(\w+) ([A-Za-z0-9_-]{1,64}) is disabled\s*\Z")

@@ -33,7 +33,7 @@ def report(listener_id: str, config: LvsConfig, table: Table | None, *, is_settl
     Args:
         listener_id: as its file is named.
         config: what the file says.
-        table: of the namespace; None when the kernel could not be asked: members keep their status then.
+        table: of the namespace; None when the kernel could not be asked: members then keep their status.
         is_settling: whether a change is so fresh that a member missing in the kernel may be on its way in.
     """
     if not config.is_listener_enabled:
@@ -109,10 +109,10 @@ def is_settling(changed: bytes | None, process_started: float, now: float, check
     """Tell whether members missing in the kernel may be on their way in: until every check had its first say.
 
     Args:
-        changed: the agent's record of its last change: when it was applied, or `pending` of when it was stored until
-            then; None without one.
-        process_started: when keepalived started.
-        now: all three in seconds since boot, which no set clock can move.
+        changed: content of the `changed` file: boot seconds of the last applied change, or a `pending` record while it
+            is only stored; None without the file.
+        process_started: when keepalived started, in seconds since boot.
+        now: seconds since boot; setting the clock does not move them.
         check_interval: seconds between checks of a member.
     """
     stored = _seconds((changed or b"").removeprefix(PENDING)) if is_pending(changed) else -math.inf

@@ -10,6 +10,8 @@ Decision: what starts keepalived removes those files first. They outlive a power
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from amphora_agent.core.ids import ListenerId
 from amphora_agent.core.paths import Paths
@@ -55,6 +57,12 @@ def lvs_unit(paths: Paths, listener_id: ListenerId) -> Unit:
         log=paths.lvs(listener_id).log,
         pid_files=(parent, vrrp, check),
     )
+
+
+def names_file(command_line: Sequence[str], paths: Iterable[Path]) -> bool:
+    """Tell whether an argument is one of these files, alone or behind an option as in `-fFILE` or `--use-file=FILE`."""
+    wanted = tuple(str(path) for path in paths)
+    return any(word.endswith(path) and "/" not in word.removesuffix(path) for word in command_line for path in wanted)
 
 
 def can_reload(version: str) -> bool:

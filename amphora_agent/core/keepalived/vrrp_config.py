@@ -5,7 +5,7 @@ Source: keepalived.conf(5), "VRRP instance(s)".
 
 from __future__ import annotations
 
-from amphora_agent.core.keepalived.ipvs import Address, parse_address
+from amphora_agent.core.addresses import Address, parse_address
 
 _BLOCKS = frozenset({"virtual_ipaddress", "virtual_ipaddress_excluded"})
 

@@ -7,18 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
+from amphora_agent.core.addresses import Address, Subnet
 from amphora_agent.core.network.model import (
     MAIN_TABLE,
     VIP_INTERFACE,
     VIP_TABLE,
-    Address,
     AutomaticAddress,
     Interface,
     InterfaceType,
     Route,
     Rule,
     StaticAddress,
-    Subnet,
     subnet_of,
 )
 from amphora_agent.core.settings import Topology

@@ -15,7 +15,7 @@ from amphora_agent.core.network.model import (
     Rule,
     StaticAddress,
 )
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 Json = dict[str, object]
 _MTU_MAX: Final = 65535
@@ -73,7 +73,7 @@ def parse_interface(data: bytes) -> Interface:
     """Return the interface a file describes, ours or an old agent's; addresses in any spelling.
 
     Raises:
-        InvalidRequest: the detail says what is wrong.
+        MalformedData: the detail says what is wrong.
     """
     try:
         document = json.loads(data)
@@ -91,7 +91,7 @@ def parse_interface(data: bytes) -> Interface:
             mtu=reader.integer("mtu", 0, _MTU_MAX) or None,
         )
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest("cannot read an interface file", str(error)) from error
+        raise MalformedData("cannot read an interface file", str(error)) from error
 
 
 class _Object:

@@ -15,17 +15,15 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv6Interface
 
-Address = IPv4Address | IPv6Address
-HostAddress = IPv4Interface | IPv6Interface
-Subnet = IPv4Network | IPv6Network
+from amphora_agent.core.addresses import Address, HostAddress, Subnet
 
 VIP_INTERFACE = "eth1"
 MAIN_TABLE = 254
 VIP_TABLE = 1
 RULE_PRIORITY = 32000
-# rtnetlink(7), linux/rtnetlink.h: who installed a route or rule.
+# rtnetlink(7), linux/rtnetlink.h: what installed a route or rule.
 PROTOCOL_KERNEL, PROTOCOL_STATIC, PROTOCOL_ADVERTISED = 2, 4, 9
 _RULE_PROTOCOLS_OF_OTHERS = frozenset({PROTOCOL_KERNEL, 18})  # 18: keepalived
 # The metric the kernel gives a route that names none. Source: ip6_route_info_create, fib_create_info.
@@ -145,7 +143,7 @@ class ObservedAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedRoute:
-    """A route of any interface and table; `protocol` is who made it, `interface` 0 for multipath."""
+    """A route of any interface and table; `protocol` tells what made it, `interface` 0 for multipath."""
 
     destination: Subnet
     gateway: Address | None = None
@@ -293,7 +291,7 @@ class RemoveRule:
     rule: ObservedRule
 
 
-Step = (
+LinkStep = (
     SetMtu
     | SetUp
     | StartDhcp
@@ -311,7 +309,7 @@ Step = (
 )
 
 
-def plan(desired: Interface, observed: Observed) -> tuple[Step, ...]:
+def plan(desired: Interface, observed: Observed) -> tuple[LinkStep, ...]:
     """Return the steps from the observed to the desired state, in the order to take them; none when it is reached.
 
     One pass may not be enough, because the kernel acts too: it makes a route for each address and drops routes with an
@@ -325,7 +323,7 @@ def plan(desired: Interface, observed: Observed) -> tuple[Step, ...]:
     )
 
 
-def _plan_link(desired: Interface, observed: Observed) -> Iterator[Step]:
+def _plan_link(desired: Interface, observed: Observed) -> Iterator[LinkStep]:
     link = observed.link
     # Before addresses: a renewal would give the one that is made permanent a lifetime again.
     if observed.dhcp and not desired.dhcp:
@@ -342,7 +340,7 @@ def _plan_link(desired: Interface, observed: Observed) -> Iterator[Step]:
         yield StartDhcp(link.index)
 
 
-def _plan_addresses(desired: Interface, observed: Observed) -> Iterator[Step]:
+def _plan_addresses(desired: Interface, observed: Observed) -> Iterator[LinkStep]:
     index = observed.link.index
     present = {address.address: address for address in observed.addresses}
     wanted = dict.fromkeys(static.address for static in desired.static_addresses if static.owned)
@@ -397,7 +395,7 @@ def _is_the_kernels(address: HostAddress) -> bool:
     return address.ip.is_loopback or (address.version == 6 and address.ip.is_link_local)
 
 
-def _plan_routes(desired: Interface, observed: Observed) -> Iterator[Step]:
+def _plan_routes(desired: Interface, observed: Observed) -> Iterator[LinkStep]:
     index = observed.link.index
     removable = {PROTOCOL_STATIC}
     if not _takes_advertisements(desired, observed):
@@ -432,7 +430,7 @@ def _slot(route: ObservedRoute) -> tuple[Subnet, int, int]:
     return route.destination, route.table, route.metric
 
 
-def _plan_rules(desired: Interface, observed: Observed) -> Iterator[Step]:
+def _plan_rules(desired: Interface, observed: Observed) -> Iterator[LinkStep]:
     ours = [rule for rule in observed.rules if rule.protocol not in _RULE_PROTOCOLS_OF_OTHERS]
     present = {(rule.source, rule.table) for rule in ours}
     wanted = dict.fromkeys((rule.source, rule.table) for rule in desired.rules)
@@ -454,7 +452,7 @@ def plan_down(desired: Interface, observed: Observed) -> tuple[RemoveRule | Remo
 
 
 def link_of_mac(links: Iterable[Link], mac: str) -> Link | None:
-    """Return the device with this MAC address in either case, the lowest index first; None when there is none.
+    """Return the device with this MAC address in either case, the lowest index first; None without one.
 
     VLANs, bridges and bonds show the MAC of the device below them and are passed over.
     """

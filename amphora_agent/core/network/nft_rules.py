@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from amphora_agent.core.network.model import VIP_INTERFACE, Subnet
+from amphora_agent.core.addresses import Subnet
+from amphora_agent.core.network.model import VIP_INTERFACE
 
 _VRRP_PROTOCOL_NUMBER = 112
 _DHCP_CLIENTS = "{ 68, 546 }"

@@ -17,11 +17,11 @@ from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, Service, S
 from amphora_agent.core.keepalived.lvs_change import (
     AddDestination,
     ChangeDestination,
+    IpvsStep,
     RemoveDestination,
     RemoveService,
-    Step,
 )
-from amphora_agent.errors import HostFailure, InvalidRequest
+from amphora_agent.errors import HostFailure, MalformedData
 from amphora_agent.host.network import netns
 
 _NETLINK_GENERIC = 16
@@ -42,7 +42,7 @@ def read(path: Path) -> Table:
         return {entry.key: _with_destinations(connection, entry) for entry in connection.services()}
 
 
-def perform(path: Path, steps: tuple[Step, ...]) -> None:
+def perform(path: Path, steps: tuple[IpvsStep, ...]) -> None:
     """Change the table; what is there, or gone, already is fine.
 
     Raises:
@@ -94,7 +94,7 @@ class _Connection:
         found = (ipvs_messages.parse_destination(payload, key) for payload in payloads)
         return [pair for pair in found if pair is not None]
 
-    def change(self, step: Step) -> None:
+    def change(self, step: IpvsStep) -> None:
         """Perform one step."""
         sequence = self._next()
         match step:
@@ -152,7 +152,7 @@ class _Connection:
         while True:
             try:
                 messages = tuple(ipvs_messages.split(self._socket.recv(_BUFFER)))
-            except InvalidRequest as error:
+            except MalformedData as error:
                 raise OSError(errno.EBADMSG, error.detail) from error
             for message in messages:
                 if message.error:

@@ -1,10 +1,13 @@
-"""Tells the neighbours who has an address: gratuitous ARP and unsolicited neighbour advertisements."""
+"""Tells the neighbours which machine has an address: gratuitous ARP and unsolicited neighbour advertisements."""
 
 from __future__ import annotations
 
 import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address
+
+from amphora_agent.core.addresses import Address
+from amphora_agent.errors import failing_as
 
 _ETH_P_ARP = 0x0806
 _BROADCAST = b"\xff" * 6
@@ -37,12 +40,17 @@ def neighbor_advertisement(mac: bytes, address: IPv6Address) -> bytes:
     return header + address.packed + struct.pack("!BB", _TARGET_LINK_LAYER_ADDRESS, 1) + mac
 
 
-def send(name: str, index: int, mac: bytes, address: IPv4Address | IPv6Address) -> None:
+def send(name: str, index: int, mac: bytes, address: Address) -> None:
     """Announce an address once on an interface of the calling thread's namespace.
 
     Raises:
-        OSError: it could not be sent.
+        HostFailure: it could not be sent.
     """
+    with failing_as(f"cannot advertise {address} on {name}"):
+        _send(name, index, mac, address)
+
+
+def _send(name: str, index: int, mac: bytes, address: Address) -> None:
     if isinstance(address, IPv4Address):
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as wire:
             wire.bind((name, 0))

@@ -7,13 +7,13 @@ import logging
 import os
 import re
 import signal
-import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import commands, files
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netns
 from amphora_agent.host.supervisor import systemd
 
@@ -76,11 +76,9 @@ class DhcpClient:
         files.write_atomic(self._script, _SCRIPT, 0o755)
         prefix = systemd.outliving(f"DHCP client of {self.interface}")
         commands.check([*prefix, "dhclient", "-nw", *self.files(), self.interface])
-        deadline = time.monotonic() + _START_TIMEOUT
-        while not self.is_running():  # it writes its pid when it is in the background already
-            if time.monotonic() > deadline:
-                raise HostFailure("cannot start dhclient", f"no process after {_START_TIMEOUT:g} s")
-            time.sleep(_POLL)
+        # It writes its pid when it is in the background already.
+        if not any(self.is_running() for _ in Deadline.after(_START_TIMEOUT).attempts(_POLL)):
+            raise HostFailure("cannot start dhclient", f"no process after {_START_TIMEOUT:g} s")
 
     def release(self) -> None:
         """Give the lease back and end the client.
@@ -99,14 +97,12 @@ class DhcpClient:
         if pid is None:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + _STOP_TIMEOUT
             if self._is_client(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-            while self._is_client(pid) and time.monotonic() < deadline:
-                time.sleep(_POLL)
-        if self._is_client(pid):
-            LOG.warning("cannot end the DHCP client ifname=%s pid=%s", self.interface, pid)
+            if any(not self._is_client(pid) for _ in Deadline.after(_STOP_TIMEOUT).attempts(_POLL)):
+                return
+        LOG.warning("cannot end the DHCP client ifname=%s pid=%s", self.interface, pid)
 
     def leased(self) -> frozenset[IPv4Address]:
         """Return every address the lease file names; with an endless lease it looks static to the kernel."""
@@ -153,7 +149,7 @@ def slaac_is_enabled(interface: str) -> bool:
 def enable_slaac(interface: str) -> None:
     """Take router advertisements; 2 because the namespace forwards.
 
-    `accept_ra` is set last here and first in `disable_slaac`: who dies in between leaves them off.
+    `accept_ra` is set last here and first in `disable_slaac`: a crash in between leaves them off.
     """
     for option, value in (("autoconf", "1"), ("accept_ra", "2")):
         netns.write_sysctl(f"net/ipv6/conf/{interface}/{option}", value)

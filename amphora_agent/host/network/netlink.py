@@ -15,22 +15,20 @@ import logging
 import os
 import select
 import socket
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, assert_never
 
+from amphora_agent.core.addresses import Address, HostAddress, Subnet
 from amphora_agent.core.network.model import (
     PROTOCOL_STATIC,
     RULE_PRIORITY,
     AddAddress,
-    Address,
     AddRoute,
     AddRule,
     AwaitAddresses,
-    HostAddress,
     Link,
     ObservedAddress,
     ObservedRoute,
@@ -42,9 +40,9 @@ from amphora_agent.core.network.model import (
     Route,
     SetMtu,
     SetUp,
-    Subnet,
 )
-from amphora_agent.errors import HostFailure
+from amphora_agent.errors import HostFailure, failing_as
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netns
 
 LOG = logging.getLogger(__name__)
@@ -94,7 +92,7 @@ def connect() -> Iterator[Netlink]:
     """
     from pyroute2 import IPRoute  # noqa: PLC0415 - costs 12 MB and 0.1 s, which a process without plugs never pays
 
-    with _kernel("cannot open a netlink socket"):
+    with _kernel("cannot open a netlink socket"), failing_as("cannot open a netlink socket"):
         route: Any = IPRoute()
     try:
         yield Netlink(route)
@@ -197,28 +195,27 @@ class Netlink:
                     assert_never(step)
 
     def _await_addresses(self, step: AwaitAddresses) -> None:
-        deadline = time.monotonic() + DAD_TIMEOUT
-        while True:
+        duplicates: list[str] = []
+        settling: list[str] = []
+        for _ in Deadline.after(DAD_TIMEOUT).attempts(_ADDRESS_POLL):
             mine = [a for index, a in self.addresses() if index == step.interface and a.address in step.addresses]
             duplicates = [str(a.address) for a in mine if a.duplicate]
             settling = [str(a.address) for a in mine if a.tentative and not a.duplicate]
             if not settling:
                 break
-            if time.monotonic() > deadline:
-                LOG.warning("went on with tentative addresses: %s", " ".join(settling))
-                break
-            time.sleep(_ADDRESS_POLL)
+        if settling:
+            LOG.warning("went on with tentative addresses: %s", " ".join(settling))
         if duplicates:
             LOG.error("another machine has the address: %s", " ".join(duplicates))
 
-    def await_lease(self, name: str, deadline: float) -> None:
-        """Wait until a DHCP client has given the device an IPv4 address, or until `deadline` (monotonic seconds)."""
+    def await_lease(self, name: str, others: Container[HostAddress], deadline: Deadline) -> None:
+        """Wait until a DHCP client has given the device an IPv4 address, which is none of `others`, or give up."""
         link = self.link_named(name)
-        while not any(index == link.index and a.address.version == 4 for index, a in self.addresses()):
-            if time.monotonic() > deadline:
-                LOG.warning("went on without a DHCP lease ifname=%s", name)
+        for _ in deadline.attempts(_ADDRESS_POLL):
+            mine = (a.address for index, a in self.addresses() if index == link.index)
+            if any(address.version == 4 and address not in others for address in mine):
                 return
-            time.sleep(_ADDRESS_POLL)
+        LOG.warning("went on without a DHCP lease ifname=%s", name)
 
     def _dump(self, what: str, request: Callable[[], Any]) -> list[Any]:
         from pyroute2.netlink.exceptions import NetlinkDumpInterrupted  # noqa: PLC0415 - see connect()
@@ -381,7 +378,8 @@ def link_counters(path: Path) -> dict[str, LinkCounters]:
     """
     if not netns.exists(path):
         return {}
-    table = netns.inside(path, lambda: Path("/proc/thread-self/net/dev").read_text(encoding="ascii"))
+    with failing_as("cannot read the counters of the interfaces"):
+        table = netns.inside(path, lambda: Path("/proc/thread-self/net/dev").read_text(encoding="ascii"))
     counters: dict[str, LinkCounters] = {}
     for line in table.splitlines()[2:]:
         name, _, columns = line.strip().partition(":")
@@ -394,10 +392,16 @@ def link_counters(path: Path) -> dict[str, LinkCounters]:
 def mac_addresses() -> frozenset[str]:
     """Return the MAC address of every device in the calling thread's namespace, lower case; without pyroute2.
 
+    Raises:
+        HostFailure: the kernel does not answer, such as for want of a descriptor.
+
     Source: netdevice(7), SIOCGIFHWADDR: 16 bytes of name, then a sockaddr with the address from its third byte on.
     """
     found: set[str] = set()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+    with (
+        failing_as("cannot list the network devices"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control,
+    ):
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):  # gone meanwhile
                 answer = fcntl.ioctl(control, _SIOCGIFHWADDR, name.encode().ljust(_IFREQ_SIZE, b"\0"))
@@ -442,7 +446,8 @@ def wait_for_events(sockets: Iterable[socket.socket | None], timeout: float) -> 
     poll = select.poll()  # select(2) takes no descriptor above 1023
     for descriptor in watched:
         poll.register(descriptor, select.POLLIN)
-    readable = [watched[descriptor] for descriptor, _ in poll.poll(max(timeout, 0.0) * 1000)]
+    with failing_as("cannot wait for network devices"):
+        readable = [watched[descriptor] for descriptor, _ in poll.poll(max(timeout, 0.0) * 1000)]
     for events in readable:
         with contextlib.suppress(OSError):  # nothing left, or ENOBUFS: events were lost, which is an event
             while events.recv(65536):

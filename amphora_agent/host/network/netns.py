@@ -2,24 +2,28 @@
 
 Decision: a short-lived thread enters the namespace by setns(2), works there and ends. No long-lived thread ever
 changes its namespace, and no helper process is needed per operation, so nothing can leak. Costs 0.1 ms per entry.
+
+Decision: the thread is started without `threading`, whose start waits without end for a thread that met the lack of
+memory before its first line. All changes wait for the one that enters a namespace.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
+import errno
 import fcntl
 import logging
 import os
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from amphora_agent.core.network.sysctls import CONNTRACK_SIZES, NAMESPACE_SYSCTLS, REQUIRED_SYSCTLS, parse_drop_in
-from amphora_agent.errors import AgentError, HostFailure
+from amphora_agent.errors import AgentError, HostFailure, failing_as
 from amphora_agent.host import commands
 from amphora_agent.host.supervisor import systemd
 
@@ -33,6 +37,8 @@ _NS_GET_NSTYPE = 0xB703
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 _DROP_IN_DIRECTORIES = ("/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d")
+_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_BEGIN_DEADLINE = 5.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -70,10 +76,16 @@ def _make(path: Path) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Tell whether `path` is a mounted network namespace, and not just a file of that name."""
+    """Tell whether `path` is a mounted network namespace, and not just a file of that name.
+
+    Raises:
+        HostFailure: it cannot be told, for want of a descriptor or of memory.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    except OSError as error:
+        if error.errno in _WANTING:
+            raise HostFailure(f"cannot open {path}", error.strerror or str(error)) from error
         return False
     try:
         return fcntl.ioctl(handle, _NS_GET_NSTYPE) == _CLONE_NEWNET
@@ -85,8 +97,13 @@ def exists(path: Path) -> bool:
 
 def is_current(path: Path) -> bool:
     """Tell whether the calling thread is in the namespace already."""
+    return is_same(path, Path(_OWN_NAMESPACE))
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Tell whether two paths name one namespace; what is not there is the same as nothing."""
     try:
-        return path.samefile(_OWN_NAMESPACE)
+        return one.samefile(other)
     except OSError:
         return False
 
@@ -155,25 +172,58 @@ def read_sysctl(name: str) -> str | None:
         return None
 
 
-def _in_thread(function: Callable[[], Result]) -> Result:
-    results: list[Result] = []
-    errors: list[BaseException] = []
+class _Call(Generic[Result]):
+    """A function on its way to a thread of its own, and what came of it.
 
-    def call() -> None:
+    Whoever takes the claim, the thread or the caller that gave up, decides whether it runs.
+    """
+
+    def __init__(self, function: Callable[[], Result]) -> None:
+        self._function = function
+        self._claim = _thread.allocate_lock()
+        self._end = _thread.allocate_lock()
+        self._end.acquire()
+        self._results: list[Result] = []
+        self._errors: list[BaseException] = []
+
+    def run(self) -> None:
+        """Call the function, in the thread; says so when it has ended, whatever it raised."""
+        if not self._claim.acquire(False):
+            return
         try:
-            results.append(function())
+            self._results.append(self._function())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=call, name="netns")
-    thread.start()
-    thread.join()
-    if errors:
-        try:
-            raise errors[0]
+            self._errors.append(error)
         finally:
-            errors.clear()  # the traceback holds this frame, which would hold the traceback
-    return results[0]
+            self._end.release()
+
+    def result(self) -> Result:
+        """Wait for the end and return the result, or raise what the function raised.
+
+        Raises:
+            HostFailure: the thread did not begin in time, and never will.
+        """
+        if not self._end.acquire(timeout=_BEGIN_DEADLINE):
+            if self._claim.acquire(blocking=False):
+                raise HostFailure("cannot start a thread", f"it did not begin within {_BEGIN_DEADLINE:g} s")
+            self._end.acquire()  # it works; what it does has deadlines of its own
+        if not self._errors and not self._results:
+            raise HostFailure("cannot start a thread", "no memory")
+        if self._errors:
+            try:
+                raise self._errors[0]
+            finally:
+                self._errors.clear()  # the traceback holds this frame, which would hold the traceback
+        return self._results[0]
+
+
+def _in_thread(function: Callable[[], Result]) -> Result:
+    call = _Call(function)
+    try:
+        _thread.start_new_thread(call.run, ())
+    except RuntimeError as error:
+        raise HostFailure("cannot start a thread", str(error)) from error
+    return call.result()
 
 
 def _create(path: Path) -> None:
@@ -190,7 +240,8 @@ def _directory_of_namespaces(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise HostFailure(f"cannot create {directory}", error.strerror or str(error)) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with failing_as(f"cannot lock {directory}"):
+            fcntl.flock(handle, fcntl.LOCK_EX)
         try:
             _mount("", directory, _MS_SHARED | _MS_REC)
         except HostFailure:  # not a mount point yet
@@ -233,7 +284,10 @@ def _read_drop_ins() -> Iterator[tuple[str, str]]:
 
 
 def _bring_loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+    with (
+        failing_as("cannot bring lo up"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control,
+    ):
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
         if not flags & _IFF_UP:

@@ -18,12 +18,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from amphora_agent.core.backoff import Backoff
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import foreign
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.files import make_directory, read_optional, remove, write_atomic, write_volatile
 from amphora_agent.host.procfs import command_line, process_start_time, read_pid
 
@@ -31,20 +32,13 @@ LOG = logging.getLogger(__name__)
 
 WATCH_INTERVAL = 60.0
 RETRY_INTERVAL = 0.1
+POLL_INTERVAL = 0.01
 STOP_TIMEOUT = 20.0
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 10.0
-SETTLED_AFTER = 20.0
+FRESH = Backoff(first=0.2, longest=10.0, settled_after=20.0)
 LOG_TAIL = 4096
 LOG_LIMIT = 4 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Backoff:
-    """When a unit last started, and how long to wait before the next try."""
-
-    started: float
-    pause: float = FIRST_PAUSE
+LOG_KEPT = 1024 * 1024
+LOG_MODE = 0o600
 
 
 class DirectSupervisor:
@@ -58,7 +52,7 @@ class DirectSupervisor:
         self._directory = directory
         self._lock = threading.RLock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._backoff: dict[str, _Backoff] = {}
+        self._backoff: dict[str, Backoff] = {}
         self._changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def look_after(self) -> float:
@@ -70,6 +64,8 @@ class DirectSupervisor:
             HostFailure, OSError: such as no descriptor left, for a while.
         """
         names = [path.name.removesuffix(".json") for path in sorted(self._directory.glob("*.json"))]
+        for name in names:
+            self._bound_log(name)
         settled = {name for name in names if self._keep_running(name)}
         running = [pid for name in names if (pid := self._running(name)) is not None]
         self._await_change(running, RETRY_INTERVAL if len(settled) < len(names) else WATCH_INTERVAL)
@@ -104,6 +100,8 @@ class DirectSupervisor:
             raise HostFailure(f"cannot reload {unit.name}", "it is not running")
         try:
             os.kill(pid, unit.reload_signal)
+        except ProcessLookupError as error:
+            raise HostFailure(f"cannot reload {unit.name}", "it ended") from error
         except OSError as error:
             raise HostFailure(f"cannot reload {unit.name}", error.strerror or str(error)) from error
 
@@ -130,6 +128,15 @@ class DirectSupervisor:
     def main_pid(self, unit: Unit) -> int | None:
         """Return the pid while the process we started still is the one we started."""
         return self._running(unit.name)
+
+    def adopt(self, unit: Unit) -> int | None:
+        """Return the unit's process, one included whose pid an agent could not write down before it died."""
+        with self._lock:
+            if self._running(unit.name) is None and (survivor := _find_process(unit)) is not None:
+                make_directory(self._directory, 0o700)
+                self._write_pid(unit.name, survivor)
+                LOG.info("adopted unit=%s pid=%d", unit.name, survivor)
+            return self._running(unit.name)
 
     def log_tail(self, unit: Unit) -> str:
         """Return the end of the unit's output file."""
@@ -168,28 +175,30 @@ class DirectSupervisor:
                 return False
             return unit is None or not wanted
 
+    def _bound_log(self, name: str) -> None:
+        """Keep what a running unit prints from filling the disk; it writes on into the same file."""
+        try:
+            unit, _ = _read_record(self._record_path(name))
+            if unit is not None:
+                bound_log(unit.log)
+        except HostFailure as error:
+            LOG.warning("cannot bound a log unit=%s: %s: %s", name, error, error.detail)
+
     def _may_start(self, name: str) -> bool:
         """Tell whether a unit's pause is over; if so the next one begins."""
-        backoff, now = self._backoff.get(name), time.monotonic()
-        if backoff is None:
-            self._backoff[name] = _Backoff(now)
-            return True
-        lived = now - backoff.started
-        if lived < backoff.pause:
+        before, now = self._backoff.get(name, FRESH), time.monotonic()
+        if not before.is_over(now):
             return False
-        pause = FIRST_PAUSE if lived > SETTLED_AFTER else min(backoff.pause * 2, LONGEST_PAUSE)
-        self._backoff[name] = _Backoff(now, pause)
-        LOG.warning("restarting a unit that ended unit=%s next_pause=%.1f", name, pause)
+        self._backoff[name] = before.after_start(now)
+        if before.started is not None:
+            LOG.warning("restarting a unit that ended unit=%s next_pause=%.1f", name, self._backoff[name].pause)
         return True
 
     def _spawn(self, unit: Unit) -> None:
-        survivor = _find_process(unit)
-        if survivor is not None:
-            self._write_pid(unit.name, survivor)
-            LOG.info("adopted unit=%s pid=%d", unit.name, survivor)
+        if self.adopt(unit) is not None:
             return
         _remove_stale_pid_files(unit)
-        _bound_log(unit.log)
+        self._bound_log(unit.name)
         try:
             with unit.log.open("ab") as log:
                 child = subprocess.Popen(
@@ -202,7 +211,7 @@ class DirectSupervisor:
         except OSError as error:
             raise HostFailure(f"cannot start {unit.name}", str(error)) from error
         self._children[unit.name] = child
-        self._backoff.setdefault(unit.name, _Backoff(time.monotonic()))
+        self._backoff.setdefault(unit.name, FRESH.after_start(time.monotonic()))
         self._write_pid(unit.name, child.pid)
         os.eventfd_write(self._changed, 1)
         LOG.info("started unit=%s pid=%d", unit.name, child.pid)
@@ -222,12 +231,7 @@ class DirectSupervisor:
         return pid if started is not None and str(started).encode() == fields[1] else None
 
     def _wait_gone(self, name: str, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while self._running(name) is not None:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
+        return any(self._running(name) is None for _ in Deadline.after(timeout).attempts(POLL_INTERVAL))
 
     @staticmethod
     def _signal(pid: int, number: int) -> None:
@@ -323,7 +327,23 @@ def _remove_stale_pid_files(unit: Unit) -> None:
             remove(path)
 
 
-def _bound_log(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.stat().st_size > LOG_LIMIT:
-            path.replace(path.with_suffix(".log.1"))
+def bound_log(path: Path) -> None:
+    """Move what a log that is too long ends with to a second file and empty it in place; its writers append.
+
+    What is printed during the move may be lost. A log that is missing is fine.
+
+    Raises:
+        HostFailure: the disk refused.
+    """
+    try:
+        with path.open("r+b") as log:
+            size = os.fstat(log.fileno()).st_size
+            if size <= LOG_LIMIT:
+                return
+            log.seek(size - LOG_KEPT)
+            write_volatile(path.with_suffix(".log.1"), log.read(LOG_KEPT), LOG_MODE)
+            log.truncate(0)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise HostFailure(f"cannot cut {path}", error.strerror or str(error)) from error

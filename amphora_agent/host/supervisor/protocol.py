@@ -1,4 +1,4 @@
-"""The port that keeps HAProxy and keepalived running: `systemd.py` in production, `children.py` elsewhere."""
+"""The port that keeps HAProxy and keepalived running: `systemd.py` in production, `direct.py` elsewhere."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ class Supervisor(Protocol):
 
     def main_pid(self, unit: Unit) -> int | None:
         """Return the running process, None when there is none."""
+
+    def adopt(self, unit: Unit) -> int | None:
+        """Return the running process as `main_pid` does, after taking over one that was started for the unit before."""
 
     def log_tail(self, unit: Unit) -> str:
         """Return the last lines the unit printed, for error messages; empty when unknown."""

@@ -111,6 +111,10 @@ class SystemdSupervisor:
             self._active[unit.name] = pid, started
         return pid
 
+    def adopt(self, unit: Unit) -> int | None:
+        """Return the unit's main process; a unit is given no other one from outside."""
+        return self.main_pid(unit)
+
     def log_tail(self, unit: Unit) -> str:
         """Return the unit's last lines in the journal."""
         argv = ("journalctl", "--unit", unit.name, "--lines", LOG_LINES, "--output", "cat", "--no-pager", "--quiet")
@@ -140,6 +144,12 @@ def make_namespace(path: Path) -> None:
     commands.check(argv, timeout=QUERY_TIMEOUT)
 
 
+def retire(name: str) -> None:
+    """Stop a unit that is not the agent's and keep it from being started at boot; logs what systemd refuses."""
+    for verb in ("stop", "disable"):
+        _tolerant(verb, name, timeout=STOP_TIMEOUT)
+
+
 def outliving(description: str) -> tuple[str, ...]:
     """Return what to put before a command so that its processes are no part of the caller's unit.
 
@@ -167,8 +177,8 @@ def _systemctl(verb: str, unit: str, *options: str, timeout: float) -> None:
         raise HostFailure(f"cannot {verb} {unit}", done.output.strip() or f"systemctl ended with {done.code}")
 
 
-def _tolerant(verb: str, unit: str, *options: str) -> None:
-    """Run a verb for which an unknown unit is none of our business."""
-    done = commands.run(("systemctl", verb, *options, unit), timeout=QUERY_TIMEOUT)
+def _tolerant(verb: str, unit: str, *options: str, timeout: float = QUERY_TIMEOUT) -> None:
+    """Run a verb that may name an unknown unit; other failures are logged."""
+    done = commands.run(("systemctl", verb, *options, unit), timeout=timeout)
     if done.code != 0 and not any(words in done.output for words in _UNKNOWN):
         LOG.warning("cannot %s unit=%s: %s", verb, unit, done.output.strip())

@@ -57,7 +57,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
     """
     config = stored_config(change, lb_id)
     instance = instance_of(change, lb_id)
-    vrrp.follow_loadbalancer(change, lb_id, action)
+    vrrp.record_wanted_state(change, lb_id, action)
     if action is Action.STOP:
         with reported_as("Error stoping haproxy"):  # the contract's spelling
             change.supervisor.stop(instance.unit)

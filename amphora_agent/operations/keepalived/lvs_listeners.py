@@ -12,37 +12,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
 
 from amphora_agent.core.ids import ListenerId, is_id
-from amphora_agent.core.keepalived import lvs_change, lvs_config, vrrp_script
-from amphora_agent.core.keepalived import process as keepalived_process
+from amphora_agent.core.keepalived import lvs_change, lvs_config, process, vrrp_script
 from amphora_agent.core.keepalived.ipvs import ServiceKey
 from amphora_agent.core.keepalived.lvs_status import is_pending, pending
 from amphora_agent.core.network.sysctls import REQUIRED_SYSCTLS
-from amphora_agent.core.process_id import ProcessId
-from amphora_agent.core.records import keepalived as keepalived_record
-from amphora_agent.core.records.keepalived import KeepalivedRecord
 from amphora_agent.core.settings import Topology
-from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, NotFound, reported_as
 from amphora_agent.host import files
-from amphora_agent.host.keepalived import binary as keepalived_binary
-from amphora_agent.host.keepalived import ipvs
+from amphora_agent.host.deadline import Deadline
+from amphora_agent.host.keepalived import binary, ipvs
 from amphora_agent.host.network import netns
-from amphora_agent.host.procfs import process_start_time, read_pid, running_pid
 from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.inventory import lvs_listener_ids
-from amphora_agent.operations.keepalived import vrrp
+from amphora_agent.operations.keepalived import life_cycle, vrrp
+from amphora_agent.operations.keepalived.life_cycle import Keepalived
 from amphora_agent.operations.network import interfaces
 
 LOG = logging.getLogger(__name__)
 
-START_DEADLINE = 20.0
 SETTLE_DEADLINE = 3.0
 LIFE_DEADLINE = 1.0
 POLL_INTERVAL = 0.05
@@ -83,7 +76,7 @@ def upload(change: Change, listener_id: ListenerId, body: bytes) -> None:
         files.write_atomic(paths.lvs(listener_id).config, body, _CONFIG_MODE)
         LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
     with reported_as("Error enabling octavia-keepalivedlvs service"):
-        change.supervisor.enable(keepalived_process.lvs_unit(paths, listener_id))
+        change.supervisor.enable(life_cycle.of_listener(paths, listener_id).unit)
     if change.topology is Topology.ACTIVE_STANDBY:
         vrrp.refresh_checks(change)
 
@@ -106,20 +99,17 @@ def perform(change: Change, listener_id: ListenerId, action: Action) -> None:
         HostFailure: keepalived's own words in the detail.
     """
     text = stored_config(change, listener_id).decode("utf-8", "replace")
-    unit = keepalived_process.lvs_unit(change.paths, listener_id)
+    keepalived = life_cycle.of_listener(change.paths, listener_id)
     verb = {Action.START: "start", Action.STOP: "stop", Action.RELOAD: "restart"}[action]
-    try:
+    with life_cycle.reported_with_log(change, keepalived, f"Failed to {verb} keepalivedlvs listener {listener_id}"):
         match action:
             case Action.STOP:
-                _stop(change, listener_id, unit)
+                _stop(change, listener_id, keepalived)
                 return
             case Action.START | Action.RELOAD:
-                _follow(change, listener_id, unit, text)
+                _follow(change, listener_id, keepalived, text)
             case _:
                 assert_never(action)
-    except HostFailure as error:
-        words = f"{error}: {error.detail}\n{change.supervisor.log_tail(unit)}".strip()
-        raise HostFailure(f"Failed to {verb} keepalivedlvs listener {listener_id}", words) from error
     if change.topology is Topology.SINGLE:
         interfaces.advertise(change, lvs_config.parse(text).vips)
 
@@ -133,11 +123,11 @@ def delete(change: Change, listener_id: ListenerId) -> None:
     paths = change.paths
     if not exists(change, listener_id):
         return
-    unit = keepalived_process.lvs_unit(paths, listener_id)
+    keepalived = life_cycle.of_listener(paths, listener_id)
     with reported_as("Error stopping keepalivedlvs"):
-        _stop(change, listener_id, unit)
+        _stop(change, listener_id, keepalived)
     with reported_as(f"Error disabling octavia-keepalivedlvs-{listener_id} service"):
-        change.supervisor.disable(unit)
+        change.supervisor.disable(keepalived.unit)
     files.remove(paths.lvs(listener_id).config)
     files.remove(paths.lvs(listener_id).agent)
     if paths.vrrp.check_script.exists():
@@ -147,8 +137,7 @@ def delete(change: Change, listener_id: ListenerId) -> None:
 
 def is_alive(amphora: Amphora, listener_id: ListenerId) -> bool:
     """Tell whether the listener's keepalived runs, by its own pid file; that of another listener is not it."""
-    pid_file, config = amphora.paths.lvs(listener_id).pid, amphora.paths.lvs(listener_id).config
-    return running_pid(pid_file, keepalived_process.PROGRAM, config) is not None
+    return life_cycle.is_alive(life_cycle.of_listener(amphora.paths, listener_id))
 
 
 def status(amphora: Amphora, listener_id: ListenerId) -> str:
@@ -173,31 +162,30 @@ def reassert_settings(change: Change) -> None:
     netns.inside(change.paths.netns, write)
 
 
-def _follow(change: Change, listener_id: ListenerId, unit: Unit, text: str) -> None:
+def _follow(change: Change, listener_id: ListenerId, keepalived: Keepalived, text: str) -> None:
     """Bring the running keepalived to the stored configuration by the gentlest means."""
-    paths = change.paths
-    applied = keepalived_record.decode(files.read_optional(paths.lvs(listener_id).applied))
-    if not is_alive(change, listener_id):
-        _restart(change, listener_id, unit, reason="not running")
-    elif applied is not None and applied == _record(change, listener_id, text):
-        LOG.info("left keepalived alone listener=%s reason=it has this configuration", listener_id)
+    config = lvs_config.parse(text)
+    before = life_cycle.recorded(keepalived)
+    life_cycle.end_others(change, keepalived)
+    if not life_cycle.is_alive(keepalived):
+        _restart(change, keepalived, reason="not running")
+    elif life_cycle.was_given(keepalived, text):
         _note_change_is_over(change, listener_id)
-        return
-    elif keepalived_process.can_reload(keepalived_binary.installed_version()):
-        _withdraw(change, listener_id, lvs_config.parse(text))
-        change.supervisor.reload(unit)
-        LOG.info("reloaded keepalived listener=%s", listener_id)
+        if _kernel_has(change, listener_id, config):
+            LOG.info("left keepalived alone %s reason=it has this configuration", keepalived.name)
+            return
+        LOG.warning("IPVS lost what keepalived had made there %s", keepalived.name)
+    elif process.can_reload(binary.installed_version()):
+        _withdraw(change, listener_id, config)
+        change.supervisor.reload(keepalived.unit)
+        LOG.info("reloaded keepalived %s", keepalived.name)
     else:
-        _restart(change, listener_id, unit, reason="this version cannot reload")
-    before = None if applied is None else lvs_config.parse(applied.config)
-    if not _settle(change, listener_id, lvs_config.parse(text), before):
-        _restart(change, listener_id, unit, reason="a service is missing")
+        _restart(change, keepalived, reason="this version cannot reload")
+    if not _settle(change, listener_id, config, None if before is None else lvs_config.parse(before.config)):
+        _restart(change, keepalived, reason="a service is missing")
     reassert_settings(change)
-    record = _record(change, listener_id, text)
-    if record is None:
-        raise HostFailure("cannot run keepalived", "it ended")
-    files.write_volatile(paths.lvs(listener_id).applied, keepalived_record.encode(record))
-    files.write_volatile(paths.lvs(listener_id).changed, b"%.3f" % boot_seconds())
+    life_cycle.remember(keepalived, text)
+    files.write_volatile(change.paths.lvs(listener_id).changed, b"%.3f" % boot_seconds())
 
 
 def _withdraw(change: Change, listener_id: ListenerId, config: lvs_config.LvsConfig) -> None:
@@ -221,22 +209,9 @@ def _note_change_is_over(change: Change, listener_id: ListenerId) -> None:
         files.write_volatile(path, b"%.3f" % boot_seconds())
 
 
-def _restart(change: Change, listener_id: ListenerId, unit: Unit, *, reason: str) -> None:
-    """Start keepalived, after stopping one that runs, and wait until it has written its pid file."""
-    paths = change.paths
-    netns.ensure(paths.netns)
-    files.make_directory(paths.lvs(listener_id).agent, 0o700)
-    change.supervisor.stop(unit)
-    _remove_pid_files(unit)
-    change.supervisor.enable(unit)
-    change.supervisor.start(unit)
-    for _ in _until(START_DEADLINE):
-        if is_alive(change, listener_id):
-            LOG.info("started keepalived listener=%s reason=%s", listener_id, reason)
-            return
-        if change.supervisor.main_pid(unit) is None:
-            break
-    raise HostFailure("cannot start keepalived", "it wrote no pid file")
+def _restart(change: Change, keepalived: Keepalived, *, reason: str) -> None:
+    change.supervisor.stop(keepalived.unit)
+    life_cycle.start(change, keepalived, reason)
 
 
 def _settle(
@@ -253,7 +228,7 @@ def _settle(
     path = change.paths.netns
     difference = lvs_change.Difference((), ())
     try:
-        for _ in _until(SETTLE_DEADLINE):
+        for _ in Deadline.after(SETTLE_DEADLINE).attempts(POLL_INTERVAL):
             difference = lvs_change.compare(config, before, others, ipvs.read(path))
             if difference.is_none:
                 return True
@@ -268,18 +243,24 @@ def _settle(
     return not difference.missing_services
 
 
+def _kernel_has(change: Change, listener_id: ListenerId, config: lvs_config.LvsConfig) -> bool:
+    """Tell whether the kernel still has what was made there; one that cannot be asked is believed."""
+    try:
+        table = ipvs.read(change.paths.netns)
+    except HostFailure:
+        return True
+    return lvs_change.compare(config, None, _services_of_others(change, listener_id), table).is_none
+
+
 def _await_life(amphora: Amphora, listener_id: ListenerId) -> None:
-    for _ in _until(LIFE_DEADLINE):
+    for _ in Deadline.after(LIFE_DEADLINE).attempts(POLL_INTERVAL):
         if not is_alive(amphora, listener_id):
             raise HostFailure("cannot run keepalived", "it ended")
 
 
-def _stop(change: Change, listener_id: ListenerId, unit: Unit) -> None:
+def _stop(change: Change, listener_id: ListenerId, keepalived: Keepalived) -> None:
     """Stop keepalived, and remove the services that one which was killed had left."""
-    change.supervisor.stop(unit)
-    _remove_pid_files(unit)
-    files.remove_volatile(change.paths.lvs(listener_id).applied)
-    LOG.info("stopped keepalived listener=%s", listener_id)
+    life_cycle.stop(change, keepalived)
     config = lvs_config.parse(stored_config(change, listener_id).decode("utf-8", "replace"))
     others = _services_of_others(change, listener_id)
     if not config.services or not netns.exists(change.paths.netns):
@@ -294,11 +275,6 @@ def _stop(change: Change, listener_id: ListenerId, unit: Unit) -> None:
         LOG.debug("cannot look for services left in IPVS listener=%s: %s", listener_id, error.detail)
 
 
-def _remove_pid_files(unit: Unit) -> None:
-    for path in unit.pid_files:
-        files.remove(path)
-
-
 def _services_of_others(amphora: Amphora, listener_id: ListenerId) -> frozenset[ServiceKey]:
     texts = (
         _read(amphora.paths.lvs(other).config) for other in lvs_listener_ids(amphora.paths) if other != listener_id
@@ -308,16 +284,3 @@ def _services_of_others(amphora: Amphora, listener_id: ListenerId) -> frozenset[
 
 def _read(path: Path) -> str:
     return (files.read_optional(path) or b"").decode("utf-8", "replace")
-
-
-def _record(amphora: Amphora, listener_id: ListenerId, text: str) -> KeepalivedRecord | None:
-    pid = read_pid(amphora.paths.lvs(listener_id).pid)
-    started = process_start_time(pid) if pid is not None else None
-    return KeepalivedRecord(text, ProcessId(pid, started)) if pid is not None and started is not None else None
-
-
-def _until(seconds: float) -> Iterator[None]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(POLL_INTERVAL)

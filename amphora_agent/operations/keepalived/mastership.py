@@ -52,7 +52,7 @@ def look(amphora: Amphora, memory: Memory, now: float) -> Memory:
     """Look once and act on it; return what to remember.
 
     Args:
-        amphora: whose.
+        amphora: the amphora to look after.
         memory: of the previous look; empty at first.
         now: monotonic seconds.
 

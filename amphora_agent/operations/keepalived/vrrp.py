@@ -9,35 +9,28 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
 
 import amphora_agent
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.core.keepalived import process as keepalived_process
 from amphora_agent.core.keepalived import vrrp_config, vrrp_script
-from amphora_agent.core.keepalived.ipvs import Address
 from amphora_agent.core.network.model import RemoveAddress
-from amphora_agent.core.process_id import ProcessId
-from amphora_agent.core.records import keepalived as keepalived_record
-from amphora_agent.core.records.keepalived import KeepalivedRecord
 from amphora_agent.core.settings import Topology
-from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure, reported_as
 from amphora_agent.host import files
 from amphora_agent.host.network import netlink, netns
-from amphora_agent.host.procfs import is_program, process_start_time, read_pid, running_pid
 from amphora_agent.host.uptime import boot_seconds
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.inventory import loadbalancer_ids, lvs_listener_ids
+from amphora_agent.operations.keepalived import life_cycle
+from amphora_agent.operations.keepalived.life_cycle import Keepalived
 
 LOG = logging.getLogger(__name__)
 
-READY_DEADLINE = 20.0
-POLL_INTERVAL = 0.02
 RELOAD_ALLOWANCE = 60.0
 _SCRIPT_MODE = 0o755
 _CHECK_MODE = 0o644
@@ -60,7 +53,7 @@ def upload(change: Change, body: bytes) -> None:
     _write(paths.vrrp.config, body, _CONFIG_MODE)
     refresh_checks(change)
     with reported_as("Error enabling octavia-keepalived service"):
-        change.supervisor.enable(keepalived_process.vrrp_unit(paths))
+        change.supervisor.enable(life_cycle.of_vrrp(paths).unit)
     LOG.info("stored a VRRP configuration bytes=%d", len(body))
 
 
@@ -72,38 +65,34 @@ def perform(change: Change, action: Action) -> Action:
     Raises:
         HostFailure: keepalived's own words in the detail.
     """
-    unit = keepalived_process.vrrp_unit(change.paths)
-    _mend_pid_file(change, unit)
-    done = Action.RELOAD if action is Action.START and is_alive(change) else action
-    try:
+    keepalived = life_cycle.of_vrrp(change.paths)
+    done = _deed(change, keepalived, action)
+    with life_cycle.reported_with_log(change, keepalived, f"Failed to {done} octavia-keepalived service"):
         match done:
             case Action.START:
-                _start(change, unit)
+                start(change)
             case Action.RELOAD:
-                _reload(change, unit)
+                _reload(change, keepalived)
             case Action.STOP:
                 stop(change)
             case _:
                 assert_never(done)
-    except HostFailure as error:
-        words = f"{error}: {error.detail}\n{change.supervisor.log_tail(unit)}".strip()
-        raise HostFailure(f"Failed to {done} octavia-keepalived service", words) from error
     files.remove(change.paths.vrrp.resigned)
     return done
 
 
+def _deed(change: Change, keepalived: Keepalived, action: Action) -> Action:
+    """Return what an action comes to, after mending what would mislead it."""
+    with life_cycle.reported_with_log(change, keepalived, f"Failed to {action} octavia-keepalived service"):
+        if life_cycle.end_others(change, keepalived) and action is Action.RELOAD:
+            return Action.START
+        life_cycle.mend_pid_file(change, keepalived)
+    return Action.RELOAD if action is Action.START and life_cycle.is_alive(keepalived) else action
+
+
 def is_alive(amphora: Amphora) -> bool:
     """Tell whether the VRRP keepalived runs, by its own pid file; an empty or garbled one means no."""
-    paths = amphora.paths
-    return running_pid(paths.vrrp.pid, keepalived_process.PROGRAM, paths.vrrp.config) is not None
-
-
-def _mend_pid_file(change: Change, unit: Unit) -> None:
-    """Write the pid file again when something has spoilt it: the heartbeat and the checks of others believe it."""
-    pid = None if is_alive(change) else change.supervisor.main_pid(unit)
-    if pid is not None and is_program(pid, keepalived_process.PROGRAM):
-        LOG.warning("wrote the pid file of keepalived again pid=%d", pid)
-        files.write_atomic(change.paths.vrrp.pid, f"{pid}\n".encode(), _CHECK_MODE)
+    return life_cycle.is_alive(life_cycle.of_vrrp(amphora.paths))
 
 
 def stop(change: Change) -> None:
@@ -112,21 +101,22 @@ def stop(change: Change) -> None:
     Raises:
         HostFailure: it still runs.
     """
-    paths = change.paths
-    change.supervisor.stop(keepalived_process.vrrp_unit(paths))
-    files.remove_volatile(paths.vrrp.applied)
-    files.remove(paths.vrrp.pid)
+    life_cycle.stop(change, life_cycle.of_vrrp(change.paths))
     release_vips(change)
-    LOG.info("stopped keepalived of VRRP")
 
 
 def start(change: Change) -> None:
     """Start keepalived.
 
     Raises:
-        HostFailure: it does not come up.
+        HostFailure: nothing was uploaded, or it does not come up.
     """
-    _start(change, keepalived_process.vrrp_unit(change.paths))
+    keepalived = life_cycle.of_vrrp(change.paths)
+    config = files.read_optional(keepalived.config)
+    if config is None:
+        raise HostFailure("cannot start keepalived", "no configuration was uploaded")
+    life_cycle.start(change, keepalived, reason="it did not run")
+    life_cycle.remember(keepalived, _text(config))
 
 
 def release_vips(change: Change) -> None:
@@ -156,7 +146,7 @@ def refresh_checks(change: Change, *, leaving: LoadBalancerId | None = None) -> 
     """Write the scripts keepalived runs, where they differ from what this moment wants.
 
     Args:
-        change: whose.
+        change: the amphora, locked.
         leaving: a load balancer that is being deleted.
 
     Raises:
@@ -178,10 +168,10 @@ def refresh_checks(change: Change, *, leaving: LoadBalancerId | None = None) -> 
         _write(paths.vrrp.lvs_check, vrrp_script.lvs_check(paths.lvs_directory).encode(), _LVS_CHECK_MODE)
 
 
-def follow_loadbalancer(change: Change, lb_id: LoadBalancerId, action: Action) -> None:
-    """Note whether a load balancer shall run, and have the checks know it before HAProxy is touched.
+def record_wanted_state(change: Change, lb_id: LoadBalancerId, action: Action) -> None:
+    """Record whether it should run and update keepalived's checks first.
 
-    The note outlives this action: a stopped load balancer is not expected by any later check either.
+    The record outlives this action: no later check expects a stopped load balancer to answer either.
 
     Raises:
         HostFailure: the disk refused.
@@ -217,51 +207,20 @@ def check_command() -> tuple[str, ...]:
     return (sys.executable, "-IS", str(module))
 
 
-def _start(change: Change, unit: Unit) -> None:
-    paths = change.paths
-    config = files.read_optional(paths.vrrp.config)
-    if config is None:
-        raise HostFailure("cannot start keepalived", "no configuration was uploaded")
-    netns.ensure(paths.netns)
-    files.remove(paths.vrrp.pid)
-    change.supervisor.enable(unit)
-    change.supervisor.start(unit)
-    for _ in _until(READY_DEADLINE):
-        if is_alive(change):
-            _record(change, config)
-            LOG.info("started keepalived of VRRP pid=%s", read_pid(paths.vrrp.pid))
-            return
-        if change.supervisor.main_pid(unit) is None:
-            break
-    raise HostFailure("cannot start keepalived", "it wrote no pid file")
-
-
-def _reload(change: Change, unit: Unit) -> None:
-    paths = change.paths
-    config = files.read_optional(paths.vrrp.config)
-    pid = read_pid(paths.vrrp.pid)
-    if config is None or pid is None or not is_alive(change):
+def _reload(change: Change, keepalived: Keepalived) -> None:
+    config = files.read_optional(keepalived.config)
+    if config is None or not life_cycle.is_alive(keepalived):
         raise HostFailure("cannot reload keepalived", "it is not running")
-    applied = keepalived_record.decode(files.read_optional(paths.vrrp.applied))
-    if applied is not None and applied == _applied(config, pid):
-        LOG.info("left keepalived of VRRP alone reason=it has this configuration")
+    if life_cycle.was_given(keepalived, _text(config)):
+        LOG.info("left keepalived alone %s reason=it has this configuration", keepalived.name)
         return
-    change.supervisor.reload(unit)
-    _record(change, config)
-    LOG.info("reloaded keepalived of VRRP pid=%d", pid)
+    change.supervisor.reload(keepalived.unit)
+    life_cycle.remember(keepalived, _text(config))
+    LOG.info("reloaded keepalived %s", keepalived.name)
 
 
-def _record(change: Change, config: bytes) -> None:
-    pid = read_pid(change.paths.vrrp.pid)
-    applied = _applied(config, pid) if pid is not None else None
-    if applied is not None:
-        files.make_directory(change.paths.vrrp.agent, 0o700)
-        files.write_volatile(change.paths.vrrp.applied, keepalived_record.encode(applied))
-
-
-def _applied(config: bytes, pid: int) -> KeepalivedRecord | None:
-    started = process_start_time(pid)
-    return None if started is None else KeepalivedRecord(config.decode("utf-8", "replace"), ProcessId(pid, started))
+def _text(config: bytes) -> str:
+    return config.decode("utf-8", "replace")
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
@@ -269,10 +228,3 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
     if not path.is_file() or path.stat().st_mode & 0o777 != mode or files.read_optional(path) != data:
         files.write_atomic(path, data, mode)
-
-
-def _until(seconds: float) -> Iterator[None]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(POLL_INTERVAL)

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amphora_agent.core.network.model import Address, Link
-from amphora_agent.host.network import advertise as wire
-from amphora_agent.host.network import netlink, netns
+from amphora_agent.core.addresses import Address
+from amphora_agent.core.network.model import Link
+from amphora_agent.errors import HostFailure
+from amphora_agent.host.network import advertise, netlink, netns
 
 LOG = logging.getLogger(__name__)
 
@@ -67,15 +68,15 @@ class Advertisements:
 
 def _announce(wanted: frozenset[Address]) -> None:
     for link, address in holders_of(wanted):
-        if link.is_loopback:
+        if link.is_loopback or not link.mac:
             continue
         try:
-            wire.send(link.name, link.index, bytes.fromhex(link.mac.replace(":", "")), address)
-        except (OSError, ValueError) as error:
-            LOG.warning("cannot advertise address=%s ifname=%s: %s", address, link.name, error)
+            advertise.send(link.name, link.index, bytes.fromhex(link.mac.replace(":", "")), address)
+        except HostFailure as error:
+            LOG.warning("%s: %s", error, error.detail)
 
 
 def holders_of(wanted: frozenset[Address]) -> list[tuple[Link, Address]]:
-    """Return who has which of these addresses in the calling thread's namespace."""
+    """Return the links of the calling thread's namespace that have any of these addresses, each with its address."""
     with netlink.connect() as kernel:
         return [(link, address) for link, address in netlink.addresses_by_link(kernel) if address in wanted]

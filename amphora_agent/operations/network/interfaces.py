@@ -6,8 +6,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.network.desired import LOOPBACK
-from amphora_agent.core.network.model import Address, Interface, InterfaceType
+from amphora_agent.core.network.model import Interface, InterfaceType
 from amphora_agent.core.network.nft_rules import (
     AllowRule,
     Masquerade,
@@ -112,7 +113,7 @@ def bring_up_all(change: Change) -> None:
 def bring_up_everything(paths: Paths) -> list[AgentError]:
     """Create the namespace, move the listed NICs in by MAC and reconcile every interface that is there.
 
-    Returns: what went wrong, one error per interface; a NIC that is not there (any more) is none.
+    Returns: what went wrong, one error per interface; a NIC that is not there (any more) is no error.
     """
     with exclusively(paths):
         netns.ensure(paths.netns)

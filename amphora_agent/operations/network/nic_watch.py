@@ -49,7 +49,7 @@ def look_after(amphora: Amphora, known: frozenset[str]) -> tuple[frozenset[str],
     """Move listed NICs that appeared after boot inside, and re-add routes that a vanished interface held.
 
     Args:
-        amphora: whose.
+        amphora: the amphora to look after.
         known: MAC addresses that were inside when this was called last.
 
     Returns: the MAC addresses inside now, and False when a request came first and all is to be looked at again.

@@ -7,7 +7,6 @@ something that the next request, the agent's start or the next boot completes.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 
 from amphora_agent.core.network.desired import (
@@ -22,11 +21,12 @@ from amphora_agent.core.network.desired import (
 )
 from amphora_agent.core.network.model import VIP_INTERFACE, Interface, InterfaceType, Link, link_of_mac
 from amphora_agent.core.network.nic_list import PluggedNic, name_of
-from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound, reported_as
+from amphora_agent.errors import AgentError, Conflict, InvalidRequest, MalformedData, NotFound, reported_as
 from amphora_agent.host import files
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netlink, netns, pci
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.network import nics
+from amphora_agent.operations.network import nics, settling
 from amphora_agent.operations.network.interfaces import advertise
 from amphora_agent.operations.network.reconcile import (
     FILE_MODE,
@@ -65,6 +65,7 @@ def plug_vip(change: Change, net: VipNet, port: Port) -> str:
             else:
                 _move_in(change, port.mac, desired)
             reconcile(change.paths, desired, load_all(change.paths)[0])
+    change.watchers.call(settling.WATCHER)
     if link is not None:
         raise Conflict("Interface already exists")
     return desired.name
@@ -92,7 +93,7 @@ def _addresses(interface: Interface) -> frozenset[object]:
 def _stored_vip(amphora: Amphora) -> Interface | None:
     try:
         stored = load(amphora.paths, VIP_INTERFACE)
-    except InvalidRequest as error:
+    except MalformedData as error:
         LOG.warning("replaced an interface file: %s: %s", error, error.detail)
         return None
     return stored if stored is not None and stored.type is InterfaceType.VIP else None
@@ -102,8 +103,8 @@ def plug_network(change: Change, port: Port, fixed_ips: Sequence[FixedIp], net: 
     """Configure a member's NIC, or the VIP's for members behind it, and move it into the namespace unless it is there.
 
     Args:
-        change: where.
-        port: whose NIC.
+        change: the amphora, locked.
+        port: the port of the NIC.
         fixed_ips: all addresses it shall have; none means that they come from DHCP and router advertisements.
         net: the VIPs when it is the VIP's NIC; looked at only when that is in the namespace.
 
@@ -128,6 +129,7 @@ def plug_network(change: Change, port: Port, fixed_ips: Sequence[FixedIp], net: 
                 desired = vip_interface(_with_known_vips(change, net), port, change.topology, fixed_ips)
                 _persist(change, port.mac, desired)
             reconcile(change.paths, desired, load_all(change.paths)[0])
+    change.watchers.call(settling.WATCHER)
     advertise(change, [fixed.address for fixed in fixed_ips])
     return desired.name, link is not None
 
@@ -211,9 +213,9 @@ def await_nic(amphora: Amphora, mac: str) -> None:
         for is_second in (False, True):
             if is_second:
                 pci.rescan()
-            deadline = time.monotonic() + _ATTACH_WAIT
+            deadline = Deadline.after(_ATTACH_WAIT)
             while mac not in netlink.mac_addresses():
-                if not netlink.wait_for_events((events,), deadline - time.monotonic()):
+                if not netlink.wait_for_events((events,), deadline.left()):
                     break
             else:
                 return

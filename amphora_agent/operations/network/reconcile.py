@@ -7,8 +7,8 @@ until nothing is left to do. What is on disk is the desired state, so a reboot f
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from amphora_agent.core.network.model import (
     Interface,
     InterfaceType,
     Link,
+    LinkStep,
     Observed,
     ObservedAddress,
     ObservedRoute,
@@ -33,16 +34,16 @@ from amphora_agent.core.network.model import (
     SetMtu,
     SetUp,
     StartDhcp,
-    Step,
     StopDhcp,
     plan,
     plan_down,
 )
 from amphora_agent.core.network.nft_rules import render_filter, split_scripts
 from amphora_agent.core.paths import Paths
-from amphora_agent.errors import AgentError, HostFailure, InvalidRequest
+from amphora_agent.errors import AgentError, HostFailure, MalformedData
 from amphora_agent.host import commands, files, locks
-from amphora_agent.host.network import dhcp, netlink, netns, nft
+from amphora_agent.host.deadline import Deadline
+from amphora_agent.host.network import dhcp, netlink, netns, nft, routes
 
 LOG = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ FILE_MODE = 0o644
 FILTER_MODE = 0o600
 # Each round follows on what the kernel did after the last one; two are usual.
 _ROUNDS = 5
+_ROUTES_NAMED = 20
 _LOCK_TIMEOUT = 45.0
 _LEASE_WAIT = 10.0
 _FIRST = (StopDhcp, DisableSlaac, SetMtu, EnableSlaac, SetUp, AddAddress, StartDhcp)
@@ -69,14 +71,14 @@ def load(paths: Paths, name: str) -> Interface | None:
     """Return the desired state of one interface, None when it has no file.
 
     Raises:
-        InvalidRequest: the file is nonsense, or about another interface.
+        MalformedData: the file is nonsense, or about another interface.
     """
     data = files.read_optional(paths.interface(name))
     if data is None:
         return None
     interface = parse_interface(data)
     if interface.name != name:
-        raise InvalidRequest(f"cannot read {paths.interface(name)}", f"it is about {interface.name}")
+        raise MalformedData(f"cannot read {paths.interface(name)}", f"it is about {interface.name}")
     return interface
 
 
@@ -107,7 +109,7 @@ def reconcile(paths: Paths, desired: Interface, others: Sequence[Interface] = ()
     """Bring an interface, which is in the namespace already, to its desired state, its firewall included.
 
     Args:
-        paths: whose namespace.
+        paths: the amphora's files and namespace.
         desired: the state to reach.
         others: interfaces that may have wanted a route this one held.
 
@@ -181,7 +183,7 @@ class Convergence:
         self._kernel = kernel
         self._paths = paths
         self._interfaces = interfaces
-        self._given_up: set[Step] = set()
+        self._given_up: set[LinkStep] = set()
         self._ask_for_lease: list[Interface] = []
 
     def sound(self) -> list[Interface]:
@@ -212,16 +214,23 @@ class Convergence:
 
     def await_leases(self) -> None:
         """Wait a little for the addresses that new DHCP clients ask for."""
-        deadline = time.monotonic() + _LEASE_WAIT
+        deadline = Deadline.after(_LEASE_WAIT)
         for desired in self._ask_for_lease:
             with self._noting_errors(desired):
-                self._kernel.await_lease(desired.name, deadline)
+                others = {static.address for static in desired.static_addresses}
+                self._kernel.await_lease(desired.name, others, deadline)
 
     def _take_round(self, desired: Interface, snapshot: Snapshot) -> bool:
         """Take the steps of one plan and return whether the kernel has nothing more to say to them."""
         steps = [step for step in plan(desired, observe(snapshot, self._paths, desired)) if step not in self._given_up]
-        outcomes = [self._perform(desired, step) for step in steps]
-        return all(outcomes) and not any(isinstance(step, RemoveAddress) for step in steps)
+        is_done = True
+        for is_addition, run in itertools.groupby(steps, lambda step: isinstance(step, AddRoute)):
+            if is_addition:
+                is_done &= self._add_routes(desired, [step for step in run if isinstance(step, AddRoute)])
+            else:
+                outcomes = [self._perform(desired, step) for step in run]
+                is_done &= all(outcomes)
+        return is_done and not any(isinstance(step, RemoveAddress) for step in steps)
 
     @contextlib.contextmanager
     def _noting_errors(self, desired: Interface) -> Iterator[None]:
@@ -230,7 +239,20 @@ class Convergence:
         except AgentError as error:
             self.errors[desired.name] = error
 
-    def _perform(self, desired: Interface, step: Step) -> bool:
+    def _add_routes(self, desired: Interface, steps: list[AddRoute]) -> bool:
+        """Add routes and return whether the kernel took all of them."""
+        refused = routes.add_all(steps)
+        for step, error in refused.items():
+            LOG.warning("%s: %s", error, error.detail)
+            self._given_up.add(step)
+        added = [step for step in steps if step not in refused]
+        for step in added[:_ROUTES_NAMED]:
+            LOG.info("changed ifname=%s: %s", desired.name, step)
+        if len(added) > _ROUTES_NAMED:
+            LOG.info("changed ifname=%s: %d more routes added", desired.name, len(added) - _ROUTES_NAMED)
+        return not refused
+
+    def _perform(self, desired: Interface, step: LinkStep) -> bool:
         """Take a step and return whether it did what it should."""
         try:
             match step:

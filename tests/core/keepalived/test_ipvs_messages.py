@@ -15,7 +15,7 @@ from pyroute2.netlink.generic import ipvs as other
 
 from amphora_agent.core.keepalived import ipvs_messages as codec
 from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, Protocol, ServiceKey
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 
 FAMILY = 33
 V4 = ServiceKey(Protocol.UDP, Endpoint(ip_address("10.10.0.100"), 53))
@@ -134,7 +134,7 @@ def test_acknowledgements_errors_and_the_end_are_told_apart() -> None:
 
 def test_cut_off_answer_is_refused() -> None:
     data = codec.dump_services(FAMILY, 1)
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         list(codec.split(data[:-1]))
 
 
@@ -145,7 +145,7 @@ def test_no_garbage_surprises_the_reader(data: bytes) -> None:
     codec.parse_destination(data, V4)
     try:
         list(codec.split(data))
-    except InvalidRequest:
+    except MalformedData:
         return
 
 

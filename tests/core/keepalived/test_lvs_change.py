@@ -15,9 +15,9 @@ from amphora_agent.core.keepalived.lvs_change import (
     AddDestination,
     ChangeDestination,
     Difference,
+    IpvsStep,
     RemoveDestination,
     RemoveService,
-    Step,
     compare,
     withdrawals,
 )
@@ -44,7 +44,7 @@ def table(members: Mapping[int, int], vip: ServiceKey = VIP) -> dict[ServiceKey,
     return {vip: Service(0, 0, 0, {member(number): Destination(weight, 0) for number, weight in members.items()})}
 
 
-def perform(steps: tuple[Step, ...], before: Table) -> Table:
+def perform(steps: tuple[IpvsStep, ...], before: Table) -> Table:
     """Do to a table what the kernel would do."""
     services = {key: dict(service.destinations) for key, service in before.items()}
     for step in steps:
@@ -81,7 +81,9 @@ def perform(steps: tuple[Step, ...], before: Table) -> Table:
         ),
     ],
 )
-def test_destinations(wanted: dict[int, tuple[int, bool]], present: dict[int, int], steps: tuple[Step, ...]) -> None:
+def test_destinations(
+    wanted: dict[int, tuple[int, bool]], present: dict[int, int], steps: tuple[IpvsStep, ...]
+) -> None:
     assert compare(config(wanted), None, frozenset(), table(present)) == Difference(steps, ())
 
 

@@ -13,7 +13,7 @@ from amphora_agent.core.network.desired import LOOPBACK, FixedIp, Port, VipNet, 
 from amphora_agent.core.network.interface_file import parse_interface, render_interface
 from amphora_agent.core.network.model import Interface
 from amphora_agent.core.settings import Topology
-from amphora_agent.errors import InvalidRequest
+from amphora_agent.errors import MalformedData
 from tests.core.network.test_desired import NET, PORT
 from tests.core.network.values import fixed_ips, ports, vip_nets
 
@@ -84,7 +84,7 @@ def test_an_old_agent_s_file_is_read() -> None:
     ],
 )
 def test_nonsense_is_one_error(data: bytes) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(MalformedData):
         parse_interface(data)
 
 

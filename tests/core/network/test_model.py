@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amphora_agent.core.addresses import HostAddress
 from amphora_agent.core.network.desired import Port, member_interface, vip_interface
 from amphora_agent.core.network.model import (
     MAIN_TABLE,
@@ -23,10 +24,10 @@ from amphora_agent.core.network.model import (
     AwaitAddresses,
     DisableSlaac,
     EnableSlaac,
-    HostAddress,
     Interface,
     InterfaceType,
     Link,
+    LinkStep,
     Observed,
     ObservedAddress,
     ObservedRoute,
@@ -41,7 +42,6 @@ from amphora_agent.core.network.model import (
     SetUp,
     StartDhcp,
     StaticAddress,
-    Step,
     StopDhcp,
     free_member_name,
     link_of_mac,
@@ -70,7 +70,7 @@ def metric_of(destination_version: int) -> int:
     return 0 if destination_version == 4 else 1024
 
 
-def perform(observed: Observed, step: Step) -> Observed:  # noqa: C901, PLR0911, PLR0912 - one flat case per step
+def perform(observed: Observed, step: LinkStep) -> Observed:  # noqa: C901, PLR0911, PLR0912 - one flat case per step
     """What the kernel makes of a step; a model of the parts that matter for the plan."""
     match step:
         case SetMtu(_, mtu):

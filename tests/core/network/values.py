@@ -6,8 +6,8 @@ from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
 
+from amphora_agent.core.addresses import Address, Subnet
 from amphora_agent.core.network.desired import FixedIp, HostRoute, Port, Vip, VipNet
-from amphora_agent.core.network.model import Address, Subnet
 
 # Few of each, so that they meet.
 SUBNETS: tuple[Subnet, ...] = tuple(

@@ -16,7 +16,7 @@ import pytest
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.procfs import command_line
-from amphora_agent.host.supervisor.direct import DirectSupervisor
+from amphora_agent.host.supervisor.direct import LOG_LIMIT, DirectSupervisor
 from amphora_agent.operations.watchers import Watchers
 from testbed.waiting import holds, wait_for
 
@@ -47,7 +47,7 @@ def unit(tmp_path: Path) -> Iterator[Unit]:
         name="test@1.service",
         argv=(sys.executable, str(program), str(tmp_path)),
         netns=OWN_NETNS,
-        log=tmp_path / "log",
+        log=tmp_path / "unit.log",
     )
     yield unit
     DirectSupervisor(tmp_path / "units").stop(unit)
@@ -75,6 +75,25 @@ def test_start_is_idempotent_and_stop_waits(unit: Unit, tmp_path: Path) -> None:
     direct.stop(unit)
     assert direct.main_pid(unit) is None
     assert starts(tmp_path) == 1
+    direct.stop(unit)
+
+
+@needs_root
+def test_a_log_is_bounded_at_the_start_and_while_the_unit_runs(unit: Unit, tmp_path: Path) -> None:
+    direct = supervisor(tmp_path)
+    unit.log.write_bytes(b"old\n" * (LOG_LIMIT // 2))
+    direct.start(unit)
+    wait_for(lambda: "ready" in direct.log_tail(unit), "the program starts")
+    assert unit.log.stat().st_size < LOG_LIMIT
+    inode = unit.log.stat().st_ino
+    with unit.log.open("ab") as log:  # as the unit itself would
+        log.write(b"chatter\n" * (LOG_LIMIT // 4))
+    Watchers().start("units", direct.look_after)
+    wait_for(lambda: unit.log.stat().st_size < LOG_LIMIT, "the log is cut")
+    assert unit.log.stat().st_ino == inode, "the unit writes on"
+    kept = unit.log.with_suffix(".log.1")
+    assert kept.read_bytes().endswith(b"chatter\n")
+    assert kept.stat().st_size <= LOG_LIMIT
     direct.stop(unit)
 
 

@@ -94,7 +94,7 @@ def test_an_old_haproxy_without_master_socket_is_asked_directly(rig: Rig, receiv
 
 def test_a_broken_load_balancer_does_not_silence_the_other(rig: Rig, receiver: HeartbeatReceiver) -> None:
     rig.start_haproxy(listener(free_port()))
-    broken = LoadBalancerId("broken")
+    broken = LoadBalancerId("00000000-0000-4000-8000-00000000b0ce")
     rig.paths.loadbalancer(broken).directory.mkdir()
     rig.paths.loadbalancer(broken).config.write_bytes(b"\xff\xfe frontend")
     rig.paths.loadbalancer(broken).pid.mkdir()

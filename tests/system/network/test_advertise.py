@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from amphora_agent.core.network.model import Address
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.settings import Topology
 from amphora_agent.operations.network import interfaces
 from testbed.waiting import wait_for

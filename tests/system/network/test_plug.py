@@ -189,6 +189,29 @@ def test_an_address_that_another_machine_has_is_reported_and_not_waited_for(
     assert "another machine has the address: 2001:db8:20::5/64" in caplog.text
 
 
+def test_many_subnets_with_many_routes_are_plugged_whole(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    machine.add_nic("ens6", MEMBER_MAC)
+    fixed: list[dict[str, Any]] = [
+        {
+            "ip_address": f"10.30.{subnet}.5",
+            "subnet_cidr": f"10.30.{subnet}.0/24",
+            "gateway": None,
+            "host_routes": [
+                {"destination": f"10.{100 + subnet}.{number}.0/24", "nexthop": f"10.30.{subnet}.1"}
+                for number in range(100)
+            ],
+        }
+        for subnet in range(64)
+    ]
+    # One the kernel refuses, in the middle of the others.
+    fixed[30]["host_routes"][50] = {"destination": "10.99.0.0/24", "nexthop": "127.0.0.1"}
+    assert client(machine).post("/1.0/plug/network", json=PLUG_NETWORK | {"fixed_ips": fixed}).status_code == 202
+    routes = machine.routes("eth2")
+    assert len([route for route in routes if " via " in route]) == 64 * 100 - 1
+    assert len(machine.addresses("eth2")) == 64
+    assert caplog.text.count("cannot perform") == 1
+
+
 def test_networks_larger_and_smaller_than_24_bits(machine: Machine) -> None:
     machine.add_nic("ens6", MEMBER_MAC)
     subnets = {"10.16.0.5": "10.16.0.0/20", "10.32.0.5": "10.32.0.5/32", "10.48.0.5": "10.48.0.4/30"}

@@ -24,17 +24,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from amphora_agent.core.addresses import Address, Subnet
 from amphora_agent.core.network.desired import FixedIp, HostRoute, Port, Vip, VipNet, vips_of
-from amphora_agent.core.network.model import (
-    PROTOCOL_STATIC,
-    Address,
-    Interface,
-    InterfaceType,
-    Observed,
-    ObservedAddress,
-    Subnet,
-    plan,
-)
+from amphora_agent.core.network.model import PROTOCOL_STATIC, Interface, InterfaceType, Observed, ObservedAddress, plan
 from amphora_agent.core.settings import Topology
 from amphora_agent.errors import Conflict
 from amphora_agent.host import files
