@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
+from amphora_agent.operations import metrics_proxy
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import removals, runtime
 from amphora_agent.operations.inventory import lvs_listener_ids
@@ -50,7 +51,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     steps: list[Step] = [runtime.clear_reload_only, interfaces.write_loopback, interfaces.prune]
     if look_after_units is not None:
         steps.append(interfaces.bring_up_all)
-    steps.append(_restore_scripts)
+    steps += [_restore_scripts, metrics_proxy.follow]
     with amphora.changing() as change:
         for step in steps:
             try:

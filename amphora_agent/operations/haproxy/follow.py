@@ -23,7 +23,7 @@ from amphora_agent.host import files, machine
 from amphora_agent.host.haproxy import master as haproxy_master
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.network import netns
-from amphora_agent.operations import certificates
+from amphora_agent.operations import certificates, metrics_proxy
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import removals, runtime, stored_files
@@ -64,6 +64,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
         return Performed(started=False, reason="asked to stop")
     stored = stored_files.gather(config.decode("utf-8", "replace"))
     performed = _follow(change, instance, stored)
+    metrics_proxy.follow(change)
     if change.topology is Topology.SINGLE:
         interfaces.advertise(change, haproxy_config.vips(stored.parsed))
     return performed

@@ -16,6 +16,7 @@ from amphora_agent.core.ids import AmphoraId, LoadBalancerId
 from amphora_agent.errors import InvalidRequest, reported_as
 from amphora_agent.host import commands, files
 from amphora_agent.host.haproxy import binary as haproxy_binary
+from amphora_agent.operations import metrics_proxy
 from amphora_agent.operations.amphora import Change
 from amphora_agent.operations.haproxy import stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, read_applied
@@ -73,6 +74,7 @@ def delete(change: Change, lb_id: LoadBalancerId) -> None:
     for path in (own.stats_socket, own.certs, own.agent, own.directory):
         files.remove(path)
     change.changes.forget(lb_id)
+    metrics_proxy.follow(change)
     LOG.info("deleted lb=%s", lb_id)
 
 
