@@ -11,27 +11,29 @@ import signal
 import sys
 import time
 
-from amphora_agent.metrics.server import Server
+from amphora_agent.metrics.server import RECORDS, Server
 
 NETNS = "/run/netns/amphora-haproxy"
 EXIT_USAGE = 2
 EXIT_CANNOT_START = 1
-USAGE = "usage: prometheus-proxy [--rejected] [--here]\n"
+USAGE = "usage: prometheus-proxy [--rejected] [--here] [--records=DIRECTORY]\n"
 WAIT_SECONDS = 1.0
+_RECORDS = "--records="
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> int:
     """Serve until a signal ends it; return the exit code."""
     options = set(sys.argv[1:])
-    if options - {"--rejected", "--here"}:
+    records = next((option for option in options if option.startswith(_RECORDS)), _RECORDS + RECORDS)
+    if options - {"--rejected", "--here", records}:
         sys.stderr.write(USAGE)
         return EXIT_USAGE
     if "--here" not in options:
         return enter()
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        server = Server(show_rejected="--rejected" in options)
+        server = Server(records=records.removeprefix(_RECORDS), show_rejected="--rejected" in options)
     except OSError as error:
         sys.stderr.write(f"<3>cannot listen: {error}\n")
         return EXIT_CANNOT_START

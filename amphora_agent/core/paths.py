@@ -274,6 +274,21 @@ class Paths:
         return self.base / "haproxy-default-user-group.conf"
 
     @property
+    def metrics(self) -> Path:
+        """Directory of one record per process of ours, for `prometheus-proxy`, which is another user's."""
+        return self.base / "metrics"
+
+    @property
+    def agent_metrics(self) -> Path:
+        """The agent's record."""
+        return self.metrics / "agent"
+
+    @property
+    def heartbeat_metrics(self) -> Path:
+        """The heartbeat process's record."""
+        return self.metrics / "heartbeat"
+
+    @property
     def metrics_proxy(self) -> Path:
         """There while `prometheus-proxy` is wanted, because of a PROMETHEUS listener; says in which namespace."""
         return self.agent / "prometheus-proxy"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 ADDRESS = ("127.0.0.1", 9101)
 _REQUEST = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: prometheus-proxy\r\nConnection: close\r\n\r\n"
-_PIECE = 32 * 1024
+_PIECE = 16 * 1024
 _LONGEST_HEAD = 16 * 1024
 _LONGEST_SIZE_LINE = 1024
 
@@ -21,7 +21,7 @@ class ExporterFailure(Exception):
 
 
 def fetch(deadline: float, address: tuple[str, int] = ADDRESS) -> Iterator[bytes]:
-    """Yield the body of the exporter's answer as it comes, in pieces of at most 32 KiB.
+    """Yield the body of the exporter's answer as it comes, in pieces of at most 16 KiB.
 
     Args:
         deadline: until when all of it must be there, monotonic seconds.

@@ -1,6 +1,6 @@
 """Answers scrapes on a loopback port: a few at once, each with one deadline. Never keeps a whole scrape in memory.
 
-Decision: 200 is said only once the first 64 KiB are there or all of it, so a failure before that is a clean 502. Of a
+Decision: 200 is said only once the first 32 KiB are there or all of it, so a failure before that is a clean 502. Of a
 longer answer that then fails, the connection is ended without the last chunk: what was sent are whole lines, and the
 scraper sees that the rest is missing instead of taking members for gone.
 
@@ -19,15 +19,17 @@ from collections.abc import Iterator
 from amphora_agent.core.metrics.exposition import Garbled, Translator
 from amphora_agent.core.metrics.request import OPENMETRICS_TYPE, TEXT_TYPE, BadRequest, Scrape, parse_request
 from amphora_agent.metrics import exporter, machine
+from amphora_agent.metrics import records as recorded
 
 ADDRESS = ("127.0.0.1", 9102)
+RECORDS = "/var/lib/octavia/metrics"
 # What more scrapers than these get is a place in the queue.
 CONCURRENT = 4
 QUEUE = 16
 REQUEST_SECONDS = 5.0
 # Prometheus gives up after 10 s unless it is told otherwise.
 SCRAPE_SECONDS = 10.0
-HELD_BACK = 64 * 1024
+HELD_BACK = 32 * 1024
 _LONGEST_REQUEST = 16 * 1024
 _STACK = 256 * 1024
 
@@ -38,6 +40,7 @@ class Server:
     Args:
         address: where to listen.
         upstream: where HAProxy's exporter listens.
+        records: directory of what other processes tell.
         show_rejected: print what is not passed on.
         scrape_seconds: how long one scrape may take, from its request to the last byte.
     """
@@ -47,13 +50,16 @@ class Server:
         *,
         address: tuple[str, int] = ADDRESS,
         upstream: tuple[str, int] = exporter.ADDRESS,
+        records: str = RECORDS,
         show_rejected: bool = False,
         scrape_seconds: float = SCRAPE_SECONDS,
     ) -> None:
         self._upstream = upstream
+        self._records = records
         self._show_rejected = show_rejected
         self._scrape_seconds = scrape_seconds
         self._trouble = ""
+        self._closed = False
         self._listening = socket(AF_INET)
         self._listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         self._listening.bind(address)
@@ -72,6 +78,7 @@ class Server:
 
     def close(self) -> None:
         """Stop listening; scrapes under way are finished."""
+        self._closed = True
         with contextlib.suppress(OSError):
             self._listening.shutdown(SHUT_RDWR)
         self._listening.close()
@@ -81,7 +88,7 @@ class Server:
             try:
                 connection = socket(fileno=self._listening._accept()[0])  # type: ignore[attr-defined]  # noqa: SLF001
             except OSError as error:
-                if self._listening.fileno() < 0:
+                if self._closed:
                     return
                 self._say(f"cannot accept a scrape: {error}")
                 time.sleep(0.1)
@@ -108,8 +115,9 @@ class Server:
             answer.fail()
 
     def _translated(self, scrape: Scrape, deadline: float) -> Iterator[bytes]:
-        translator = Translator(openmetrics=scrape.openmetrics, keep_rejected=self._show_rejected)
-        yield machine.exposition(openmetrics=scrape.openmetrics)
+        added = recorded.read(self._records) | machine.samples()
+        translator = Translator(openmetrics=scrape.openmetrics, keep_rejected=self._show_rejected, added=added)
+        yield machine.loadbalancer(openmetrics=scrape.openmetrics)
         for piece in exporter.fetch(deadline, self._upstream):
             yield translator.feed(piece)
             if translator.rejected:

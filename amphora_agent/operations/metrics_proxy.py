@@ -15,7 +15,7 @@ from amphora_agent.core.metrics.process import proxy_unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import files
 from amphora_agent.host.network import netns
-from amphora_agent.operations import inventory
+from amphora_agent.operations import inventory, metrics_record
 from amphora_agent.operations.amphora import Change
 
 LOG = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ def follow(change: Change) -> None:
     try:
         if wanted:
             _start(change)
+            metrics_record.write(change)
         elif paths.metrics_proxy.exists():
             _stop(change)
     except HostFailure as error:

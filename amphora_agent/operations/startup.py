@@ -30,6 +30,7 @@ def prepare(amphora: Amphora) -> None:
     paths = amphora.paths
     for directory in (paths.base, paths.interfaces):
         files.make_directory(directory)
+    files.make_public_directory(paths.metrics)
     for directory in (paths.agent, paths.certs):
         files.make_directory(directory, 0o700)
     for directory in (paths.base, paths.interfaces, paths.agent_cert.parent):

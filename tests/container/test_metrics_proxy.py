@@ -34,7 +34,9 @@ def status(balancer: LoadBalancer) -> int:
         connection.sock = balancer.clients.connect(VIP, METRICS_PORT)
         connection.request("GET", "/metrics")
         response = connection.getresponse()
-        return response.status if b"octavia_member_status{" in response.read() else response.status + 1000
+        body = response.read()
+        wanted = (b"octavia_member_status{", b"amphora_build_info{", b"amphora_beats_total{")
+        return response.status if all(name in body for name in wanted) else response.status + 1000
     return 0
 
 

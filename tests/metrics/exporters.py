@@ -26,17 +26,19 @@ def exporter(script: Script) -> Iterator[tuple[str, int]]:
         def accept() -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    thread = threading.Thread(target=serve, args=(listening.accept()[0],))
+                    thread = threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True)
                     thread.start()
                     threads.append(thread)
 
-        accepting = threading.Thread(target=accept)
+        accepting = threading.Thread(target=accept, daemon=True)
         accepting.start()
-        yield listening.getsockname()
-        listening.shutdown(socket.SHUT_RDWR)
-        accepting.join()
-        for thread in threads:
-            thread.join()
+        try:
+            yield listening.getsockname()
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for thread in threads:
+                thread.join()
 
 
 def saying(*pieces: bytes) -> Script:

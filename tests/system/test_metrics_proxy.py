@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -58,15 +59,13 @@ def test_every_metric_of_the_contract_at_the_vip(plugged: Scenario) -> None:
     assert plugged.get() in ("web1", "web2")
     status, body = scrape(plugged)
     assert status == 200
-    shown = set(re.findall(r"^# TYPE (\S+)", body, re.MULTILINE))
-    assert shown == {metric.name for metric in haproxy_metrics().values()} | {
+    shown = set(re.findall(r"^# TYPE (octavia_\S+)", body, re.MULTILINE))
+    assert shown == {metric.name for metric in haproxy_metrics()} | {
         "octavia_loadbalancer_cpu",
         "octavia_loadbalancer_memory",
     }
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)", body, re.MULTILINE))
-    assert {m.name: m.kind for m in haproxy_metrics().values()} == {
-        m.name: kinds[m.name] for m in haproxy_metrics().values()
-    }
+    assert {m.name: m.kind for m in haproxy_metrics()} == {m.name: kinds[m.name] for m in haproxy_metrics()}
     assert f'octavia_listener_status{{listener="{LISTENER_ID}",state="UP"}} 1\n' in body
     assert f'octavia_listener_status{{listener="{METRICS_LISTENER}",state="UP"}} 1\n' in body
     for member in MEMBER_IDS:
@@ -108,6 +107,28 @@ def test_the_proxy_outlives_the_agent_and_comes_back_after_a_crash(plugged: Scen
     os.kill(first, 9)
     wait_for(lambda: proxy_pids(plugged) not in ([], [first]), "another proxy")
     wait_for(lambda: scrape(plugged)[0] == 200, "metrics at the VIP")
+
+
+def test_what_the_agent_and_the_heartbeats_know_is_shown() -> None:
+    with RunningAmphora() as amphora, scenario(amphora) as place:
+        place.plug()
+        apply_sample(place)
+        refused = amphora.sample("haproxy/15-prometheus.cfg") + "\nnonsense\n"
+        assert place.upload(refused).status == 400
+        wait_for(lambda: "amphora_haproxy_workers" in scrape(place)[1], "the heartbeat's record")
+        _, body = scrape(place)
+    values = dict(re.findall(r"^(amphora_\S+) (\S+)$", body, re.MULTILINE))
+    assert values['amphora_applies_total{decision="start",reason="not_running"}'] == "1"
+    assert values["amphora_apply_seconds_count"] == "1"
+    assert 0 < float(values["amphora_apply_seconds_sum"]) < 60
+    assert values["amphora_config_refused_total"] == "1"
+    assert float(values['amphora_certificate_expiry_timestamp_seconds{use="agent"}']) > time.time()
+    assert values['amphora_haproxy_workers{state="current"}'] == "1"
+    assert values['amphora_haproxy_workers{state="leaving"}'] == "0"
+    assert 0 < int(values["amphora_beat_bytes"]) < 1400
+    assert values['amphora_interface_up{interface="eth1"}'] == "1"
+    assert int(values["amphora_conntrack_limit"]) > 0
+    assert "amphora_vrrp_role" not in body
 
 
 def test_it_keeps_within_its_memory(plugged: Scenario) -> None:

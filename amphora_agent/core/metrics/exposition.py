@@ -9,8 +9,10 @@ no such name.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from amphora_agent.core.metrics.names import Metric, haproxy_metrics
+from amphora_agent.core.metrics.names import Metric
+from amphora_agent.core.metrics.own import EVERY
 
 # Source: Prometheus, text exposition format 0.0.4. One atomic group per part, so that no input makes it slow.
 _VALUE = rb"(?>[+-]?(?>[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]++)?+|Inf)|NaN)\n"
@@ -67,7 +69,7 @@ class _Family:
         self.wide_pattern = _WIDE_PATTERNS[metric.labels]
 
 
-_FAMILIES = {source.encode(): _Family(metric) for source, metric in haproxy_metrics().items()}
+_FAMILIES = {metric.source.encode(): _Family(metric) for metric in EVERY if metric.source.startswith("haproxy_")}
 
 
 class Translator:
@@ -76,11 +78,15 @@ class Translator:
     Args:
         openmetrics: write OpenMetrics 1.0 instead of the text format.
         keep_rejected: collect the lines that are not passed on in `rejected`.
+        added: metric name -> sample lines that others than HAProxy know, to stand among those of the same name.
     """
 
-    def __init__(self, *, openmetrics: bool = False, keep_rejected: bool = False) -> None:
+    def __init__(
+        self, *, openmetrics: bool = False, keep_rejected: bool = False, added: Mapping[bytes, bytes] | None = None
+    ) -> None:
         self.rejected: list[bytes] = []
         self.dropped = 0
+        self._added = dict(added or {})
         self._openmetrics = openmetrics
         self._keep_rejected = keep_rejected
         self._rest = b""
@@ -125,6 +131,10 @@ class Translator:
             raise Garbled("no metric of HAProxy's is in it")
         written: list[bytes] = []
         self._write_header(b"untyped", written)
+        for metric in EVERY:
+            lines = self._added.pop(metric.name.encode(), b"")
+            if lines:
+                written += (header_of(metric, openmetrics=self._openmetrics), lines)
         return b"".join(written)
 
     def _take_comment(self, line: bytes, written: list[bytes]) -> None:
@@ -157,6 +167,7 @@ class Translator:
             return
         self._header_due = False
         written.append(header(self._family.name, kind, self._family.help or self._help, openmetrics=self._openmetrics))
+        written.append(self._added.pop(self._family.name, b""))
 
     def _take_samples(self, block: bytes, written: list[bytes]) -> None:
         """Rewrite lines none of which is a comment."""
@@ -183,6 +194,11 @@ class Translator:
         self.dropped += 1
         if self._keep_rejected:
             self.rejected.append(lines)
+
+
+def header_of(metric: Metric, *, openmetrics: bool) -> bytes:
+    """Return the HELP and TYPE lines of a metric of ours."""
+    return header(metric.name.encode(), metric.kind.encode(), metric.help.encode(), openmetrics=openmetrics)
 
 
 def header(name: bytes, kind: bytes, text: bytes, *, openmetrics: bool) -> bytes:

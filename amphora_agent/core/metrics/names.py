@@ -135,13 +135,13 @@ _SCOPES = (
 )
 
 
-def haproxy_metrics() -> dict[str, Metric]:
-    """Return metric of HAProxy's exporter -> metric as it is exposed: the whole of the contract's tables."""
-    found = {}
+def haproxy_metrics() -> tuple[Metric, ...]:
+    """Return the whole of the contract's tables, in their order; `source` is the name in HAProxy's exporter."""
+    found = []
     for source_prefix, prefix, labels, words in _SCOPES:
         for word in words.split():
             source = source_prefix + word
             name = _RENAMED.get(source, prefix + word)
             kind = "counter" if name.endswith("_total") else "gauge"
-            found[source] = Metric(name, kind, labels, source, _HELP.get(name, ""))
-    return found
+            found.append(Metric(name, kind, labels, source, _HELP.get(name, "")))
+    return tuple(found)

@@ -15,5 +15,5 @@ def proxy_unit(paths: Paths, python: str) -> Unit:
         paths: its log and namespace.
         python: the interpreter that has the agent, for the direct supervisor.
     """
-    argv = (python, "-m", "amphora_agent.cmd.prometheus_proxy", "--here")
+    argv = (python, "-m", "amphora_agent.cmd.prometheus_proxy", "--here", f"--records={paths.metrics}")
     return Unit(name=UNIT, argv=argv, netns=paths.netns, log=paths.metrics_proxy_log)

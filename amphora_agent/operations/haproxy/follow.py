@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -72,6 +73,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
 
 def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
     """Decide how the running HAProxy gets to the stored files, do it, and record what it then runs."""
+    began = time.monotonic()
     runs = is_alive(change, instance)
     worker = haproxy_master.ask_worker(instance.paths.admin_socket) if runs else None
     running = None if worker is None else worker.process
@@ -92,7 +94,7 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
         case _:
             assert_never(decision)
     certificates.remove_condemned(change, instance.lb_id, stored.digests.keys())
-    change.changes.note(instance.lb_id, decision)
+    change.changes.note(instance.lb_id, decision, time.monotonic() - began)
     return Performed(started=isinstance(decision, Start), reason=decision.reason)
 
 

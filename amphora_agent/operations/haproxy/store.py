@@ -16,7 +16,7 @@ from amphora_agent.core.ids import AmphoraId, LoadBalancerId
 from amphora_agent.errors import InvalidRequest, reported_as
 from amphora_agent.host import commands, files
 from amphora_agent.host.haproxy import binary as haproxy_binary
-from amphora_agent.operations import metrics_proxy
+from amphora_agent.operations import metrics_proxy, metrics_record
 from amphora_agent.operations.amphora import Change
 from amphora_agent.operations.haproxy import stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, read_applied
@@ -100,6 +100,8 @@ def _check(change: Change, instance: Instance, candidate: Path) -> None:
         haproxy_process.check_argv(change.started.haproxy_cmd, read, instance.peer), timeout=CHECK_TIMEOUT
     )
     if done.code != 0:
+        change.changes.refused += 1
+        metrics_record.write(change)
         files.rename_durable(candidate, candidate.with_name("haproxy.cfg.new-failed"))
         raise InvalidRequest("Invalid request", done.output)
 

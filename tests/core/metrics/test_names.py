@@ -15,7 +15,7 @@ PREFIXES = {
 
 
 def test_the_contract_has_142_metrics_each_with_one_name() -> None:
-    metrics = haproxy_metrics()
+    metrics = {metric.source: metric for metric in haproxy_metrics()}
     assert len(metrics) == 142
     assert len({metric.name for metric in metrics.values()}) == 142
     assert all(
@@ -24,7 +24,7 @@ def test_the_contract_has_142_metrics_each_with_one_name() -> None:
 
 
 def test_those_whose_name_is_not_the_same_after_the_prefix() -> None:
-    metrics = haproxy_metrics()
+    metrics = {metric.source: metric for metric in haproxy_metrics()}
     renamed = {
         source: metric.name
         for source, metric in metrics.items()
@@ -41,7 +41,7 @@ def test_those_whose_name_is_not_the_same_after_the_prefix() -> None:
 
 
 def test_types_and_units_follow_from_names() -> None:
-    metrics = haproxy_metrics()
+    metrics = {metric.source: metric for metric in haproxy_metrics()}
     assert metrics["haproxy_server_bytes_in_total"].kind == "counter"
     assert metrics["haproxy_server_bytes_in_total"].unit == "bytes"
     assert metrics["haproxy_server_total_time_average_seconds"].kind == "gauge"
@@ -51,6 +51,6 @@ def test_types_and_units_follow_from_names() -> None:
 
 
 def test_in_openmetrics_no_counter_takes_the_name_of_another_family() -> None:
-    names = [metric.name for metric in haproxy_metrics().values()]
+    names = [metric.name for metric in haproxy_metrics()]
     families = [name.removesuffix("_total") for name in names]
     assert len(set(families)) == len(families)
