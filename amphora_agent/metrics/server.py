@@ -2,7 +2,8 @@
 
 Decision: 200 is said only once the first 32 KiB are there or all of it, so a failure before that is a clean 502. Of a
 longer answer that then fails, the connection is ended without the last chunk: what was sent are whole lines, and the
-scraper sees that the rest is missing instead of taking members for gone.
+scraper sees that the rest is missing instead of taking members for gone. Only a client of HTTP/1.0, which HAProxy is
+not, cannot tell such an end from another.
 
 Decision: `_socket` and `_thread`, the halves written in C: see `exporter.py`.
 """
@@ -13,7 +14,7 @@ import _thread
 import contextlib
 import sys
 import time
-from _socket import AF_INET, SHUT_RDWR, SO_LINGER, SO_REUSEADDR, SOL_SOCKET, socket
+from _socket import AF_INET, SHUT_RDWR, SO_REUSEADDR, SOL_SOCKET, socket
 from collections.abc import Iterator
 
 from amphora_agent.core.metrics.exposition import Garbled, Translator
@@ -165,11 +166,8 @@ class _Answer:
             self._send(b"0\r\n\r\n")
 
     def fail(self) -> None:
-        """Say 502 if nothing was said yet; otherwise leave the answer visibly incomplete."""
-        if self._begun:
-            # The connection is reset rather than ended: to a client without chunks an end looks like all there is.
-            self._connection.setsockopt(SOL_SOCKET, SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        else:
+        """Say 502 if nothing was said yet; otherwise the answer stays without its last chunk."""
+        if not self._begun:
             self._connection.settimeout(1)
             self._connection.sendall(_response(b"502 Bad Gateway", b"content-length: 0\r\n"))
 
