@@ -87,6 +87,12 @@ BUDGETS = (
     Budget(figure="cpu per heartbeat", label="CPU per heartbeat, 1,000 members", unit="ms", ratio=1 / 5),
     Budget(figure="heartbeat members", label="largest load balancer whose heartbeat arrives, members", least=20_000),
     Budget(figure="heartbeat members shown", label="most members shown in a heartbeat"),
+    Budget(figure="scrape cpu 1000", label="scrape of 1,000 members, the proxy's CPU", unit="ms", ratio=1 / 3),
+    Budget(figure="scrape 1000", label="scrape of 1,000 members", unit="ms"),
+    Budget(figure="scrape rss 1000", label="the proxy's RSS meanwhile", unit="MB", ratio=1 / 2),
+    Budget(figure="scrape cpu 5000", label="scrape of 5,000 members, the proxy's CPU", unit="ms"),
+    Budget(figure="scrape 5000", label="scrape of 5,000 members", unit="ms", limit=1.0),
+    Budget(figure="scrape rss 5000", label="the proxy's RSS meanwhile, 5,000 members", unit="MB", limit=16),
     Budget(figure="upload growth", label="memory for an upload of 50 MB", unit="MB", limit=20),
     Budget(figure="upload status", label="its answer"),
 )

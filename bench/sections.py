@@ -18,6 +18,7 @@ from http import HTTPStatus
 from bench import processes
 from bench.arena import LISTENER, PORT, Arena, arena, configuration, member_ids
 from bench.contestants import Contestant
+from bench.scrape import scrape
 from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, LB_ID, RunningAmphora, ask
 from testbed.scenario import VIP
 
@@ -296,6 +297,7 @@ SECTIONS: dict[str, Callable[[Contestant], Figures]] = {
     "churn": churn,
     "cpu": cpu,
     "ceiling": ceiling,
+    "scrape": scrape,
     "large": large,
 }
 ON_REQUEST = ("large",)

@@ -307,6 +307,13 @@ class RunningAmphora:
             env=self._env(),
         )
 
+    def spawn(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a program on the amphora, outside the load balancer's namespace; the caller ends it."""
+        with (self.directory / "agent.log").open("ab") as log:
+            return subprocess.Popen(
+                self._inside(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env()
+            )
+
     # Its surroundings
 
     def network(self, prefix: str, *addresses: str) -> Namespace:

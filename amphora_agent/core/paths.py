@@ -284,6 +284,31 @@ class Paths:
         return self.base / "haproxy-default-user-group.conf"
 
     @property
+    def metrics(self) -> Path:
+        """Directory of one record per process of ours, for `prometheus-proxy`, which is another user's."""
+        return self.base / "metrics"
+
+    @property
+    def agent_metrics(self) -> Path:
+        """The agent's record."""
+        return self.metrics / "agent"
+
+    @property
+    def heartbeat_metrics(self) -> Path:
+        """The heartbeat process's record."""
+        return self.metrics / "heartbeat"
+
+    @property
+    def metrics_proxy(self) -> Path:
+        """There while `prometheus-proxy` is wanted, because of a PROMETHEUS listener; says in which namespace."""
+        return self.agent / "prometheus-proxy"
+
+    @property
+    def metrics_proxy_log(self) -> Path:
+        """What `prometheus-proxy` printed, where no journal keeps it."""
+        return self.agent / "prometheus-proxy.log"
+
+    @property
     def nftables_rules(self) -> Path:
         """The SR-IOV filter of the VIP interface."""
         return self.base / "nftables-vip.rules"

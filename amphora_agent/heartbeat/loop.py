@@ -35,6 +35,7 @@ from amphora_agent.core.settings import Settings
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.haproxy import HaproxyCollector
 from amphora_agent.heartbeat.lvs import LvsCollector
+from amphora_agent.heartbeat.metrics import BeatMetrics
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.counters import load_counters, store_counters
 from amphora_agent.host.notify import notify
@@ -68,6 +69,7 @@ class Heartbeat:
         self._counters: Counters = load_counters(self._paths.counters, started)
         self._stored: Counters | None = None
         self._before_last: tuple[Counters, Destination] | None = None
+        self._metrics = BeatMetrics(self._paths)
         self._sender = UdpSender()
         self._resolver = Resolver()
         self._entries: tuple[str, ...] = ()
@@ -91,6 +93,16 @@ class Heartbeat:
                 LOG.exception("an unexpected fault; the next heartbeat comes in time")
         else:
             self._notices.clear("heartbeat", "works again")
+        self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        """Tell `prometheus-proxy`, if there is one; no heartbeat fails for that."""
+        try:
+            self._metrics.write(self._counters, self._lvs.reported)
+        except HostFailure as error:
+            self._notices.report("metrics", f"are not written: {error}", error.detail)
+        else:
+            self._notices.clear("metrics", "are written again")
 
     def beat(self) -> None:
         """Send one message, or say once why not.
@@ -113,6 +125,7 @@ class Heartbeat:
         before, self._counters = self._counters, counters
         self._store()
         destination = self._send(datagram)
+        self._metrics.note_beat(len(datagram.data), is_sent=destination is not None)
         if destination is None:
             self._counters = before
             self._store()
@@ -238,6 +251,7 @@ class Heartbeat:
         address = self._resolver.resolve(destination.host, destination.port)
         if address is not None and address[:2] in refusals:
             self._counters = counters
+            self._metrics.note_refusal()
             self._notices.report(subject, "does not get its messages; their numbers go to the next one")
         else:
             self._notices.clear(subject, "is sent to again")

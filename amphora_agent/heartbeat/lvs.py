@@ -20,15 +20,18 @@ LOG = logging.getLogger(__name__)
 
 PROGRAM = "keepalived"
 
+Reported = tuple[ListenerId, LvsConfig, Table, Part]
+
 
 class LvsCollector:
-    """Collects from all listeners; remembers the parsed configurations."""
+    """Collects from all listeners; remembers the parsed configurations, and in `reported` the last round's sources."""
 
     def __init__(self, paths: Paths, notices: Notices) -> None:
         """Take where things are and where troubles go."""
         self._paths = paths
         self._notices = notices
         self._configs: dict[ListenerId, tuple[Identity | None, LvsConfig]] = {}
+        self.reported: list[Reported] = []
 
     def collect(self) -> tuple[list[Part], frozenset[str] | None]:
         """Return the part of each listener whose keepalived runs, and every stored listener (None if uncertain)."""
@@ -43,6 +46,7 @@ class LvsCollector:
             self._notices.forget(f"listener={gone}")
         running = {listener_id: pid for listener_id in ids if (pid := self._pid(listener_id)) is not None}
         table = self._table() if running else None
+        self.reported.clear()
         parts = [self._collect_one(listener_id, pid, table) for listener_id, pid in running.items()]
         return parts, frozenset(ids)
 
@@ -61,6 +65,8 @@ class LvsCollector:
             self._notices.report(subject, f"cannot collect: {error}", getattr(error, "detail", ""))
             return Part({listener_id: Listener(OPEN)})
         self._notices.clear(subject, "collected again")
+        if table is not None:
+            self.reported.append((listener_id, config, table, part))
         return part
 
     def _listeners(self) -> list[ListenerId]:

@@ -134,6 +134,19 @@ def is_executable(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
+def make_public_directory(path: Path) -> None:
+    """Create `path`, or take it as it is, and let every user read what is in it, whatever the unit's umask says.
+
+    Raises:
+        HostFailure: as `make_directory`.
+    """
+    make_directory(path)
+    try:
+        path.chmod(0o755)
+    except OSError as error:
+        raise HostFailure(f"cannot open {path} to all", error.strerror or str(error)) from error
+
+
 def read_optional(path: Path) -> bytes | None:
     """Return the content of a regular file, None when there is none. Symbolic links are not followed.
 

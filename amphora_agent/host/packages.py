@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,15 @@ NAMES = ("keepalived", "ipvsadm")
 def versions() -> Mapping[str, str]:
     """Return name -> version of the packages in `NAMES`; one that is not installed is missing."""
     return _versions(_changed(DPKG_STATUS), _changed(RPM_DATABASE))
+
+
+@functools.lru_cache(maxsize=1)
+def own_version() -> str:
+    """Return the agent's own version, `unknown` when it is not installed as a package."""
+    try:
+        return importlib.metadata.version("amphora-agent")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 @functools.lru_cache(maxsize=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import time
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -121,6 +123,21 @@ def process_start_time(pid: int) -> int | None:
     if stat is None or stat[1][_AFTER_COMM_STATE] in _DEAD:
         return None
     return int(stat[1][_AFTER_COMM_START])
+
+
+def has_local_address(pid: int, address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an interface of the process's network namespace has the address.
+
+    Source: proc(5): /proc/PID/net/if_inet6; /proc/PID/net/fib_trie, where a local address is a leaf `/32 host LOCAL`.
+    """
+    name = "fib_trie" if address.version == 4 else "if_inet6"
+    try:
+        text = (PROC / str(pid) / "net" / name).read_text(encoding="ascii")
+    except OSError:
+        return False
+    if address.version == 4:
+        return re.search(rf"-- {re.escape(str(address))}\n\s+/32 host LOCAL\n", text) is not None
+    return text.startswith(address.packed.hex()) or f"\n{address.packed.hex()}" in text
 
 
 def _stat(pid: int) -> tuple[bytes, list[bytes]] | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from amphora_agent.errors import AgentError
 from amphora_agent.host import files
+from amphora_agent.operations import metrics_proxy
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import old_workers, removals, runtime, store
 from amphora_agent.operations.inventory import lvs_listener_ids
@@ -29,6 +30,7 @@ def prepare(amphora: Amphora) -> None:
     paths = amphora.paths
     for directory in (paths.base, paths.interfaces):
         files.make_directory(directory)
+    files.make_public_directory(paths.metrics)
     for directory in (paths.agent, paths.certs):
         files.make_directory(directory, 0o700)
     for directory in (paths.base, paths.interfaces, paths.agent_cert.parent):
@@ -50,7 +52,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     steps: list[Step] = [runtime.clear_reload_only, store.finish_deletions, interfaces.write_loopback, interfaces.prune]
     if look_after_units is not None:
         steps.append(interfaces.bring_up_all)
-    steps.append(_restore_scripts)
+    steps += [_restore_scripts, metrics_proxy.follow]
     with amphora.changing() as change:
         for step in steps:
             try:

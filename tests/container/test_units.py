@@ -14,7 +14,7 @@ from tests.container.haproxy_instance import Instance
 from tests.container.machine import REPOSITORY, Machine
 
 UNITS = sorted(path.name for path in (REPOSITORY / "systemd").glob("*.service"))
-EXPOSURE_BUDGET = {"amphora-agent.service": 4.0, "amphora-heartbeat.service": 2.5}
+EXPOSURE_BUDGET = {"amphora-agent.service": 4.0, "amphora-heartbeat.service": 2.5, "prometheus-proxy.service": 2.5}
 # The default limit of systemd is 5 starts in 10 s.
 CRASHES = 7
 

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from amphora_agent.host import procfs
 from amphora_agent.host.procfs import (
     command_line,
     process_start_time,
@@ -22,6 +24,9 @@ from amphora_agent.host.procfs import (
     running_pid,
     takes_signal,
 )
+from testbed.namespaces import Namespace
+
+ADDRESSES = ("10.10.0.100", "2001:db8:10::100", "10.10.0.10", "10.10.0.0", "2001:db8:10::10")
 
 
 @pytest.fixture
@@ -162,3 +167,28 @@ def test_a_process_takes_the_signals_it_has_handlers_for() -> None:
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert not takes_signal(99999999, signal.SIGUSR2)
+
+
+def test_addresses_of_a_process_are_those_of_its_network_namespace() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    namespace = Namespace.create("addresses")
+    try:
+        namespace.ip(
+            "link add d0 type veth peer name d1",
+            "address add 10.10.0.100/24 dev d0",
+            "address add 2001:db8:10::100/128 dev d0 nodad",
+            "link set d0 up",
+        )
+        with namespace.entered():
+            process = subprocess.Popen(["sleep", "60"])
+        try:
+            here = [procfs.has_local_address(process.pid, ip_address(text)) for text in ADDRESSES]
+            assert here == [True, True, False, False, False]
+            assert not procfs.has_local_address(os.getpid(), ip_address(ADDRESSES[0]))
+        finally:
+            process.kill()
+            process.wait()
+        assert not procfs.has_local_address(process.pid, ip_address(ADDRESSES[0]))
+    finally:
+        namespace.close()

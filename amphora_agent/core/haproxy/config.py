@@ -63,6 +63,9 @@ _HIDDEN_HOST = re.compile(
 # A line without any of these is never rewritten; looking for them is cheaper than splitting every line.
 _REWRITTEN = ("group", "external-check", "http-use-htx", "\\r\\nHost:")
 
+# The name the controller gives it; the stored text is as the controller sent it, but for old keywords.
+_EXPORTER = b"\nfrontend prometheus-exporter-internal-endpoint"
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -186,6 +189,11 @@ def _frontend(section: Section) -> Frontend:
             address, _, port = words[1].rpartition(":")
             binds.append(Bind(address, port, words[2:]))
     return Frontend(section.name, mode, tuple(binds))
+
+
+def serves_metrics(config: bytes) -> bool:
+    """Tell whether a stored configuration has a PROMETHEUS listener, for which there is an exporter's frontend."""
+    return _EXPORTER in b"\n" + config
 
 
 def vips(config: Config) -> tuple[Address, ...]:

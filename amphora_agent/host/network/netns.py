@@ -108,6 +108,14 @@ def is_same(one: Path, other: Path) -> bool:
         return False
 
 
+def identity(path: Path) -> str:
+    """Return what tells this namespace from any other as long as a process is in it; empty when there is none."""
+    try:
+        return str(path.stat().st_ino)
+    except OSError:
+        return ""
+
+
 def inside(path: Path, function: Callable[[], Result]) -> Result:
     """Call `function` in the namespace and return its result; processes it starts are in the namespace too.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -25,7 +26,7 @@ from amphora_agent.host.haproxy import master as haproxy_master
 from amphora_agent.host.haproxy.master import Serving
 from amphora_agent.host.network import netns
 from amphora_agent.host.procfs import takes_signal
-from amphora_agent.operations import certificates
+from amphora_agent.operations import certificates, metrics_proxy
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import foreign, removals, runtime, stored_files
@@ -67,6 +68,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
         return Performed(started=False, reason="asked to stop")
     stored = stored_files.gather(config.decode("utf-8", "replace"))
     performed = _follow(change, instance, stored)
+    metrics_proxy.follow(change)
     if change.topology is Topology.SINGLE:
         interfaces.advertise(change, haproxy_config.vips(stored.parsed))
     return performed
@@ -74,6 +76,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
 
 def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
     """Decide how the running HAProxy gets to the stored files, do it, and record what it then runs."""
+    began = time.monotonic()
     runs = is_alive(change, instance)
     worker = haproxy_master.ask_worker(instance.paths.admin_socket) if runs else None
     running = None if worker is None else worker.process
@@ -95,7 +98,7 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
         case _:
             assert_never(decision)
     certificates.remove_condemned(change, instance.lb_id, stored.digests.keys())
-    change.changes.note(instance.lb_id, decision)
+    change.changes.note(instance.lb_id, decision, time.monotonic() - began)
     return Performed(started=isinstance(decision, Start), reason=decision.reason)
 
 

@@ -17,6 +17,7 @@ from amphora_agent.errors import InvalidRequest, reported_as
 from amphora_agent.host import files, machine
 from amphora_agent.host.confinement import Limits, run_confined
 from amphora_agent.host.haproxy import binary as haproxy_binary
+from amphora_agent.operations import metrics_proxy, metrics_record
 from amphora_agent.operations.amphora import Change
 from amphora_agent.operations.haproxy import firewall, foreign, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, read_applied
@@ -78,6 +79,7 @@ def delete(change: Change, lb_id: LoadBalancerId) -> None:
     files.remove(own.deleted)
     files.move_away(own.directory, own.deleted)
     _finish_deletion(change, own)
+    metrics_proxy.follow(change)
     LOG.info("deleted lb=%s", lb_id)
 
 
@@ -127,6 +129,8 @@ def _check(change: Change, instance: Instance, candidate: Path) -> None:
     limits = Limits(time=CHECK_TIMEOUT, cpu=int(CHECK_TIMEOUT), memory=memory)
     done = run_confined(argv, (*read, instance.paths.servers_state, instance.paths.certs), limits)
     if done.code != 0:
+        change.changes.refused += 1
+        metrics_record.write(change)
         files.rename_durable(candidate, candidate.with_name("haproxy.cfg.new-failed"))
         raise InvalidRequest("Invalid request", done.output)
 

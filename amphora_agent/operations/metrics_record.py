@@ -1,0 +1,70 @@
+"""What the agent knows and `prometheus-proxy` shows, written after each change. Nothing while nobody asks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from amphora_agent.core.metrics.certificate import not_after
+from amphora_agent.core.metrics.own import (
+    APPLIES,
+    APPLY_BUCKETS,
+    APPLY_SECONDS,
+    BUILD_INFO,
+    CERTIFICATE_EXPIRY,
+    CONFIG_REFUSED,
+    RELOADS,
+)
+from amphora_agent.core.metrics.record import histogram, render, sample
+from amphora_agent.errors import HostFailure
+from amphora_agent.host import files, packages
+from amphora_agent.operations import inventory
+from amphora_agent.operations.amphora import Change
+
+LOG = logging.getLogger(__name__)
+
+_MODE = 0o644
+
+
+def write(change: Change) -> None:
+    """Replace the record if there is a proxy to read it; a failure is logged."""
+    if not change.paths.metrics_proxy.exists():
+        return
+    try:
+        files.write_volatile(change.paths.agent_metrics, render([*_changes(change), *_certificates(change)]), _MODE)
+    except HostFailure as error:
+        LOG.warning("cannot write the metrics: %s: %s", error, error.detail)
+
+
+def _changes(change: Change) -> Iterator[str]:
+    changes = change.changes
+    yield sample(BUILD_INFO, (packages.own_version(),), 1)
+    for (kind, reason), count in sorted(changes.reasons.items()):
+        yield sample(APPLIES, (kind, reason), count)
+    yield from histogram(APPLY_SECONDS, APPLY_BUCKETS, changes.durations, changes.seconds)
+    for (kind, reason), count in sorted(changes.reasons.items()):
+        if kind == "reload":
+            yield sample(RELOADS, (reason,), count)
+    yield sample(CONFIG_REFUSED, (), changes.refused)
+
+
+def _certificates(change: Change) -> Iterator[str]:
+    paths = change.paths
+    tenants = (paths.loadbalancer(lb_id).certs for lb_id in inventory.loadbalancer_ids(paths))
+    uses = {
+        "agent": [paths.agent_cert],
+        "controller_ca": [Path(change.started.agent_server_ca)],
+        "listener": [file for directory in tenants for file in sorted(directory.glob("*.pem"))],
+    }
+    for use, candidates in uses.items():
+        ends = [end for path in candidates if (end := _end_of(path)) is not None]
+        if ends:
+            yield sample(CERTIFICATE_EXPIRY, (use,), min(ends))
+
+
+def _end_of(path: Path) -> int | None:
+    try:
+        return not_after(files.read_optional(path) or b"")
+    except HostFailure:
+        return None
