@@ -115,6 +115,18 @@ def test_the_caller_keeps_everything(place: Path) -> None:
     assert str(place) not in Path("/proc/self/mountinfo").read_text()
 
 
+def test_a_program_that_nobody_may_execute_runs_all_the_same(place: Path) -> None:
+    """A link or a wrapper in a directory of root's: as root then, without capabilities."""
+    (place / "link").symlink_to(PYTHON)
+    (place / "script").write_text(f'#!/bin/sh\nexec {PYTHON} "$@"\n')
+    (place / "script").chmod(0o755)
+    for name in ("link", "script"):
+        code = f"open({str(secret(place / 'own'))!r}); print(open('/proc/self/status').read())"
+        done = run_confined([str(place / name), "-S", "-c", code], [place / "own"], LIMITS)
+        assert done.code == 0, done.output
+        assert "CapEff:\t0000000000000000" in done.output
+
+
 def test_a_missing_program_is_a_host_failure() -> None:
     with pytest.raises(HostFailure, match="cannot run"):
         run_confined(["/does/not/exist"], (), LIMITS)
