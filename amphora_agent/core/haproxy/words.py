@@ -1,7 +1,7 @@
-"""How HAProxy reads a line: its words, quotes and escapes, both ways. Knows no directive and judges nothing.
+"""How HAProxy reads a line: its words, quotes and escapes. Knows no directive and judges nothing.
 
-The one splitter of the agent: model, planner, firewall and renderer all read and write lines with it. HAProxy ends a
-line at the line feed only, so callers split texts at that character, never with `splitlines`.
+The one splitter of the agent: model, planner and firewall all read lines with it. HAProxy ends a line at the line feed
+only, so callers split texts at that character, never with `splitlines`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ _PIECE = re.compile(
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|[ \\#\"'$trn])")
 _VARIABLE = re.compile(r"(?:\\.|[^\\$])*\$", re.DOTALL)
 _ESCAPED = {"t": "\t", "r": "\r", "n": "\n"}
-_TO_QUOTE = re.compile(r"[\0-\x20\x7f\\#\"']")
 
 
 class Trouble(StrEnum):
@@ -70,17 +69,6 @@ def trouble(line: str) -> Trouble | None:
             if piece["double"] and _VARIABLE.match(quoted) is not None:
                 return Trouble.VARIABLE
     return None
-
-
-def quote(text: str) -> str:
-    r"""Return a word that says `text`: blanks, quotes, backslashes and `#` escaped, control characters as `\xNN`.
-
-    Raises:
-        ValueError: a zero byte, which no word can say, or no text at all.
-    """
-    if not text or "\0" in text:
-        raise ValueError("no word of a configuration can say this")
-    return _TO_QUOTE.sub(lambda found: f"\\{found[0]}" if found[0].isprintable() else rf"\x{ord(found[0]):02x}", text)
 
 
 def _said(piece: re.Match[str]) -> str:

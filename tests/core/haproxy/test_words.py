@@ -1,4 +1,4 @@
-"""The words of a line: as HAProxy splits them, both ways."""
+"""The words of a line: as HAProxy splits them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.haproxy.words import Trouble, quote, split_words, trouble, unquote
+from amphora_agent.core.haproxy.words import Trouble, split_words, trouble, unquote
 from tests.core.haproxy.splitter import Rejected, split
 
 LINES = st.text(alphabet=st.one_of(st.sampled_from("ab 'x\"\\#$\t{}0"), st.characters(blacklist_characters="\n")))
@@ -24,19 +24,6 @@ def test_what_haproxy_rejects_is_trouble(line: str) -> None:
         split(line)
     except Rejected:
         assert trouble(line) is not None
-
-
-@given(st.text(min_size=1).filter(lambda text: "\0" not in text))
-def test_a_quoted_word_says_its_text(text: str) -> None:
-    written = quote(text)
-    assert [unquote(word) for word in split_words(f"a {written} b")] == ["a", text, "b"]
-    assert "\n" not in written
-
-
-@pytest.mark.parametrize("text", ["", "a\0b"])
-def test_what_no_word_can_say(text: str) -> None:
-    with pytest.raises(ValueError, match="no word"):
-        quote(text)
 
 
 # Each tried on HAProxy 2.6.12.
