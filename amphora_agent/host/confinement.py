@@ -87,6 +87,8 @@ _COMMON = (
     "/etc/crypto-policies",
 )
 _CAP_SETGID, _CAP_SETUID = 6, 7
+# Directories in directories that are looked into.
+_DEEPEST = 3
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -165,18 +167,20 @@ def _give_up_privileges(contents: dict[Path, bytes], programs: Sequence[str]) ->
     return person, frozenset(gained)
 
 
-def _contents(readable: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
-    """Yield the regular files among `readable` and directly in its directories, with what they hold."""
+def _contents(readable: Iterable[Path], depth: int = 0) -> Iterator[tuple[Path, bytes]]:
+    """Yield the regular files among `readable` and in its directories, through links too, with what they hold."""
     for path in readable:
-        paths = sorted(path.iterdir()) if path.is_dir() else [path]
-        for file in paths:
-            try:
-                handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-            except OSError:
-                continue
-            with os.fdopen(handle, "rb") as source:
-                if stat.S_ISREG(os.fstat(handle).st_mode):
-                    yield file.absolute(), source.read()
+        if path.is_dir():
+            if depth < _DEEPEST:
+                yield from _contents(sorted(path.iterdir()), depth + 1)
+            continue
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            continue
+        with os.fdopen(handle, "rb") as source:
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                yield path.absolute(), source.read()
 
 
 def _may_change_user() -> bool:

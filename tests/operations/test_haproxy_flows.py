@@ -247,15 +247,15 @@ def test_a_deletion_that_is_cut_short_is_finished_at_the_next_start(bench: Workb
 def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kind: str) -> None:
     pki = Pki.mint("localhost")
     keys = bench.store_certificate("one.pem", pki.issue("localhost"))
-    elsewhere = bench.directory / "elsewhere"
+    elsewhere = bench.own.certs / "elsewhere.pem"
     elsewhere.mkdir(mode=0o755)
     named, file = elsewhere, elsewhere / "one.pem"
     shutil.copy(keys, file)
     if kind.startswith("link"):
-        named = bench.directory / "link"
+        named = bench.own.certs / "link.pem"
         named.symlink_to(file if kind == "link to a file" else elsewhere)
     if kind == "loop":
-        named = bench.directory / "loop"
+        named = bench.own.certs / "loop.pem"
         named.symlink_to(named)
     text = bench.sample(BASIC).replace("bind 10.10.0.100:80", f"bind 10.10.0.100:80 ssl crt {named}")
     if kind == "loop":

@@ -121,7 +121,7 @@ def test_reload_of_what_ends_just_then_is_refused(unit: Unit, tmp_path: Path) ->
 
     with pytest.raises(HostFailure, match="cannot reload") as error:
         Late(tmp_path / "units").reload(unit)
-    assert error.value.detail == "No such process"
+    assert error.value.detail == "it ended"
 
 
 @needs_root
