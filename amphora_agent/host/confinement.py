@@ -123,7 +123,7 @@ def run_confined(argv: Sequence[str], readable: Iterable[Path], limits: Limits) 
         raise HostFailure(f"cannot confine {argv[0]}", str(error)) from error
 
 
-def _run(argv: Sequence[str], programs: Sequence[str], contents: dict[Path, bytes], limits: Limits) -> Completed:
+def _run(argv: Sequence[str], programs: Sequence[str], contents: dict[Path, bytes | None], limits: Limits) -> Completed:
     person, gained = _give_up_privileges(contents, programs)
     _say_once(gained)
     return run(argv, timeout=limits.time + _KILL_MARGIN, person=person)
@@ -147,7 +147,9 @@ def _within_limits(argv: list[str], limits: Limits) -> tuple[list[str], tuple[st
     return argv, tuple(programs)
 
 
-def _give_up_privileges(contents: dict[Path, bytes], programs: Sequence[str]) -> tuple[Person | None, frozenset[str]]:
+def _give_up_privileges(
+    contents: dict[Path, bytes | None], programs: Sequence[str]
+) -> tuple[Person | None, frozenset[str]]:
     """Give up, in this thread, all that can be given up; return who is to run the program, and what was achieved."""
     gained = set()
     person = None
@@ -167,15 +169,19 @@ def _give_up_privileges(contents: dict[Path, bytes], programs: Sequence[str]) ->
     return person, frozenset(gained)
 
 
-def _contents(readable: Iterable[Path], depth: int = 0) -> Iterator[tuple[Path, bytes]]:
-    """Yield the regular files among `readable` and in its directories, through links too, with what they hold."""
+def _contents(readable: Iterable[Path], depth: int = 0) -> Iterator[tuple[Path, bytes | None]]:
+    """Yield the regular files among `readable` with what they hold, and its directories (None) with theirs.
+
+    A link leads nowhere.
+    """
     for path in readable:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
+            yield path.absolute(), None
             if depth < _DEEPEST:
                 yield from _contents(sorted(path.iterdir()), depth + 1)
             continue
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             continue
         with os.fdopen(handle, "rb") as source:
@@ -201,7 +207,7 @@ def _has_own_mounts() -> bool:
     )
 
 
-def _veil(contents: dict[Path, bytes]) -> None:
+def _veil(contents: dict[Path, bytes | None]) -> None:
     """Lay copies of the files, open to everybody, over their directories; the mounts are this thread's own.
 
     Raises:
@@ -214,6 +220,9 @@ def _veil(contents: dict[Path, bytes]) -> None:
         if _LIBC.mount(b"tmpfs", bytes(place), b"tmpfs", flags, b"mode=0755") != 0:
             raise OSError(ctypes.get_errno(), f"cannot mount on {place}")
     for path, data in contents.items():
+        if data is None:
+            _make_open(path)
+            continue
         _make_open(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         with os.fdopen(handle, "wb") as target:

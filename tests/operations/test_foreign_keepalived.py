@@ -51,7 +51,7 @@ def start_by_hand(bench: Workbench, form: str, config: Path, pid_file: Path) -> 
     command = form.format(netns=bench.netns.name, config=config, pid=pid_file, other_pid=other_pid)
     assert subprocess.run(command.split(), check=False, timeout=20, stdin=subprocess.DEVNULL).returncode == 0
     written = pid_file if "{pid}" in form else other_pid
-    wait_for(lambda: read_pid(written) is not None, "keepalived writes its pid file")
+    wait_for(lambda: read_pid(written) is not None, "keepalived writes its pid file", seconds=60)
     pid = read_pid(written)
     assert pid is not None
     return pid
@@ -71,11 +71,11 @@ def act(bench: Workbench, action: Action) -> Action:
 def test_a_start_or_reload_replaces_it(standby: Workbench, form: str, action: Action) -> None:
     files = standby.paths.vrrp
     foreign = start_by_hand(standby, form, files.config, files.pid)
-    wait_for(lambda: has_vip(standby), "the other keepalived takes the VIP")
+    wait_for(lambda: has_vip(standby), "the other keepalived takes the VIP", seconds=60)
     assert act(standby, action) is Action.START
     assert process_start_time(foreign) is None
     assert vrrp.is_alive(standby.amphora)
-    wait_for(lambda: has_vip(standby), "ours takes it")
+    wait_for(lambda: has_vip(standby), "ours takes it", seconds=60)
     assert act(standby, action) is Action.RELOAD, "from now on it is ours"
 
 
@@ -83,7 +83,7 @@ def test_a_start_or_reload_replaces_it(standby: Workbench, form: str, action: Ac
 def test_a_stop_ends_it(standby: Workbench, form: str) -> None:
     files = standby.paths.vrrp
     foreign = start_by_hand(standby, form, files.config, files.pid)
-    wait_for(lambda: has_vip(standby), "the other keepalived takes the VIP")
+    wait_for(lambda: has_vip(standby), "the other keepalived takes the VIP", seconds=60)
     assert act(standby, Action.STOP) is Action.STOP
     assert process_start_time(foreign) is None
     assert not has_vip(standby)
@@ -92,7 +92,7 @@ def test_a_stop_ends_it(standby: Workbench, form: str) -> None:
 def test_one_that_hangs_is_killed(standby: Workbench) -> None:
     files = standby.paths.vrrp
     foreign = start_by_hand(standby, BY_AN_OLDER_AGENT, files.config, files.pid)
-    wait_for(lambda: has_vip(standby), "the other keepalived takes the VIP")
+    wait_for(lambda: has_vip(standby), "the other keepalived takes the VIP", seconds=60)
     os.kill(foreign, signal.SIGSTOP)
     act(standby, Action.STOP)
     assert process_start_time(foreign) is None

@@ -258,7 +258,7 @@ def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kin
         named = bench.own.certs / "loop.pem"
         named.symlink_to(named)
     text = bench.sample(BASIC).replace("bind 10.10.0.100:80", f"bind 10.10.0.100:80 ssl crt {named}")
-    if kind == "loop":
+    if kind != "directory":  # where a link leads may be read by root alone: HAProxy's check sees none
         with pytest.raises(InvalidRequest):
             bench.upload(text)
         return
