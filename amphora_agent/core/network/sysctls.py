@@ -22,6 +22,8 @@ NAMESPACE_SYSCTLS = {
     "net/ipv4/tcp_max_syn_backlog": "100000",
     "net/ipv4/tcp_max_tw_buckets": "5800000",
     "net/ipv4/tcp_mtu_probing": "1",
+    # A slow download holds what it may send soon, not megabytes: 0.16 MB of kernel memory in place of 5 MB.
+    "net/ipv4/tcp_notsent_lowat": "131072",
     "net/ipv4/tcp_rmem": "4096 131072 33554432",
     "net/ipv4/tcp_synack_retries": "3",
     "net/ipv4/tcp_tw_reuse": "1",
