@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import statistics
 import subprocess
@@ -95,14 +96,19 @@ def test_odd_flag_forgives_nothing(tmp_path: Path, text: str) -> None:
     assert run(path) == 1
 
 
+def cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_it_starts_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "lb.sock"
     times = []
     with haproxy(path, b"Name: HAProxy\n"):
         for _ in range(15):
-            began = time.monotonic()
+            began = cpu_seconds_of_children()
             assert run(path) == 0
-            times.append(time.monotonic() - began)
+            times.append(cpu_seconds_of_children() - began)
     with capsys.disabled():
-        print(f"\n    haproxy-vrrp-check: median {statistics.median(times) * 1000:.0f} ms")  # noqa: T201
+        print(f"\n    haproxy-vrrp-check: median {statistics.median(times) * 1000:.0f} ms of CPU time")  # noqa: T201
     assert min(times) < BUDGET
