@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.deadline import Deadline
-from amphora_agent.host.procfs import PROC, process_start_time
+from amphora_agent.host.procfs import PROC, parent_pid, pids, process_start_time
 
 STOP_TIMEOUT = 20.0
 POLL_INTERVAL = 0.02
@@ -23,8 +22,8 @@ def find_readers(config: Path, netns: Path) -> tuple[int, ...]:
 
     HAProxy's workers have the command line of their master; a mere check of the file is left out.
     """
-    found = {pid for pid in _pids() if _reads(pid, config) and _is_inside(pid, netns)}
-    return tuple(sorted(pid for pid in found if _parent(pid) not in found))
+    found = {pid for pid in pids() if _reads(pid, config) and _is_inside(pid, netns)}
+    return tuple(sorted(pid for pid in found if parent_pid(pid) not in found))
 
 
 def end(pid: int) -> None:
@@ -53,19 +52,6 @@ def kill(process: ProcessId) -> None:
     _signal(process.pid, signal.SIGKILL, process.started)
 
 
-def unit_of(pid: int) -> str | None:
-    """Return the systemd service whose control group a process is in, None when it is in none.
-
-    Source: cgroups(7), /proc/pid/cgroup.
-    """
-    try:
-        lines = (PROC / str(pid) / "cgroup").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return None
-    names = (line.rpartition("/")[2] for line in lines)
-    return next((name for name in names if name.endswith(".service")), None)
-
-
 def _signal(pid: int, number: signal.Signals, started: int | None) -> None:
     if started is None or process_start_time(pid) != started:
         return
@@ -75,13 +61,6 @@ def _signal(pid: int, number: signal.Signals, started: int | None) -> None:
         return
     except OSError as error:
         raise HostFailure(f"cannot end process {pid}", error.strerror or str(error)) from error
-
-
-def _pids() -> tuple[int, ...]:
-    try:
-        return tuple(int(name) for name in os.listdir(PROC) if name.isascii() and name.isdigit())  # noqa: PTH208
-    except OSError as error:
-        raise HostFailure("cannot list the processes", error.strerror or str(error)) from error
 
 
 def _reads(pid: int, config: Path) -> bool:
@@ -100,12 +79,6 @@ def _is_inside(pid: int, netns: Path) -> bool:
         return False
 
 
-def _parent(pid: int) -> int | None:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int((PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
-    return None
-
-
 def children(pid: int) -> tuple[int, ...]:
     """Return the processes whose parent this is."""
-    return tuple(each for each in _pids() if _parent(each) == pid)
+    return tuple(each for each in pids() if parent_pid(each) == pid)

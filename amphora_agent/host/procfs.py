@@ -1,4 +1,4 @@
-"""What /proc says of a process. Never signals one, never raises."""
+"""What /proc says of a process. Never signals one; a process that is gone is no error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 import time
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+
+from amphora_agent.errors import HostFailure
 
 PROC = Path("/proc")
 COMM_LENGTH = 15
@@ -77,8 +79,15 @@ def reads_config(pid: int, config: Path) -> bool:
 
 
 def pids() -> tuple[int, ...]:
-    """Return every process there is at this moment."""
-    return tuple(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+    """Return every process there is at this moment.
+
+    Raises:
+        HostFailure: they cannot be listed, so that nothing may be concluded from who is missing.
+    """
+    try:
+        return tuple(int(name) for name in os.listdir(PROC) if name.isascii() and name.isdigit())  # noqa: PTH208
+    except OSError as error:
+        raise HostFailure("cannot list the processes", error.strerror or str(error)) from error
 
 
 def parent_pid(pid: int) -> int | None:

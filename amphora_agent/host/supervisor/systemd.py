@@ -17,7 +17,7 @@ from pathlib import Path
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import commands, foreign
-from amphora_agent.host.procfs import process_start_time
+from amphora_agent.host.procfs import process_start_time, systemd_unit
 
 LOG = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class SystemdSupervisor:
 
     def end_foreign(self, pid: int) -> None:
         """Stop the unit a process is the main one of, and keep it from the next boot; without one, end the process."""
-        name = foreign.unit_of(pid)
+        name = systemd_unit(pid)
         if name is not None and _is_main(pid, name):
             _tolerant("disable", name, "--no-reload", "--quiet")
             _systemctl("stop", name, timeout=STOP_TIMEOUT)
