@@ -96,16 +96,6 @@ def parent_pid(pid: int) -> int | None:
     return None if stat is None else int(stat[1][_AFTER_COMM_PARENT])
 
 
-def systemd_unit(pid: int) -> str | None:
-    """Return the service a process belongs to by its control group, None for a session or without systemd."""
-    try:
-        lines = (PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    names = (line.rpartition("/")[2] for line in lines if line.startswith("0::") or ":name=systemd:" in line)
-    return next((name for name in names if name.endswith(".service")), None)
-
-
 def command_line(pid: int) -> list[str]:
     """Return the program and its arguments; empty when there is no such process, or only its zombie.
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(shutil.which("keepalived", path="/usr/sbin") is 
 LISTENER = ListenerId("7f699c35-164b-5869-a43d-47618ff89fe2")
 VIP = "10.10.0.200"
 # As two ways of starting it write the command line: with the pid file, and with the configuration alone.
-BY_AN_OLDER_AGENT = "ip netns exec {netns} keepalived -D -d -f {config} -p {pid}"
+BY_AN_OLDER_AGENT = "ip netns exec {netns} keepalived -D -d -f {config} -p {pid} -r {other_pid}.vrrp"
 BY_AN_OPERATOR = "ip netns exec {netns} keepalived --use-file={config} --pid={other_pid} --vrrp_pid={other_pid}.vrrp"
 
 

@@ -144,12 +144,6 @@ def make_namespace(path: Path) -> None:
     commands.check(argv, timeout=QUERY_TIMEOUT)
 
 
-def retire(name: str) -> None:
-    """Stop a unit that is not the agent's and keep it from being started at boot; logs what systemd refuses."""
-    for verb in ("stop", "disable"):
-        _tolerant(verb, name, timeout=STOP_TIMEOUT)
-
-
 def outliving(description: str) -> tuple[str, ...]:
     """Return what to put before a command so that its processes are no part of the caller's unit.
 
@@ -177,8 +171,8 @@ def _systemctl(verb: str, unit: str, *options: str, timeout: float) -> None:
         raise HostFailure(f"cannot {verb} {unit}", done.output.strip() or f"systemctl ended with {done.code}")
 
 
-def _tolerant(verb: str, unit: str, *options: str, timeout: float = QUERY_TIMEOUT) -> None:
+def _tolerant(verb: str, unit: str, *options: str) -> None:
     """Run a verb that may name an unknown unit; other failures are logged."""
-    done = commands.run(("systemctl", verb, *options, unit), timeout=timeout)
+    done = commands.run(("systemctl", verb, *options, unit), timeout=QUERY_TIMEOUT)
     if done.code != 0 and not any(words in done.output for words in _UNKNOWN):
         LOG.warning("cannot %s unit=%s: %s", verb, unit, done.output.strip())

@@ -119,7 +119,7 @@ def end_others(change: Change, keepalived: Keepalived) -> bool:
     others = [pid for pid in found if pid != own]
     for pid in others:
         LOG.warning("ending a keepalived that something else started %s pid=%d", keepalived.name, pid)
-        processes.end(pid)
+        change.supervisor.end_foreign(pid)
     return bool(others)
 
 

@@ -42,16 +42,6 @@ class LateLock(ChangeLock):
 
 
 @pytest.fixture
-def haproxy(tmp_path: Path) -> Iterator[int]:
-    """A process that the kernel calls haproxy."""
-    program = tmp_path / "haproxy"
-    program.symlink_to(shutil.which("tail") or "/usr/bin/tail")
-    with subprocess.Popen([program, "-f", "/dev/null"]) as process:
-        yield process.pid
-        process.kill()
-
-
-@pytest.fixture
 def amphora(tmp_path: Path) -> Iterator[Amphora]:
     """Half of a pair with one load balancer, a process that the kernel calls keepalived, and no HAProxy."""
     config = tmp_path / "amphora-agent.conf"
@@ -77,6 +67,16 @@ def amphora(tmp_path: Path) -> Iterator[Amphora]:
             supervisor=DirectSupervisor(paths.agent / "units"),
         )
         keepalived.kill()
+
+
+@pytest.fixture
+def haproxy(amphora: Amphora, tmp_path: Path) -> Iterator[int]:
+    """A process that reads the load balancer's configuration, as HAProxy does."""
+    program = tmp_path / "haproxy"
+    program.symlink_to(shutil.which("tail") or "/usr/bin/tail")
+    with subprocess.Popen([program, "-f", amphora.paths.loadbalancer(LB).config]) as process:
+        yield process.pid
+        process.kill()
 
 
 def lose(amphora: Amphora, haproxy: int, end: Callable[[], object]) -> Memory:
