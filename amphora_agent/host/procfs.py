@@ -96,6 +96,19 @@ def parent_pid(pid: int) -> int | None:
     return None if stat is None else int(stat[1][_AFTER_COMM_PARENT])
 
 
+def systemd_unit(pid: int) -> str | None:
+    """Return the systemd service whose control group a process is in, None when it is in none.
+
+    Source: cgroups(7), /proc/pid/cgroup.
+    """
+    try:
+        lines = (PROC / str(pid) / "cgroup").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    names = (line.rpartition("/")[2] for line in lines)
+    return next((name for name in names if name.endswith(".service")), None)
+
+
 def command_line(pid: int) -> list[str]:
     """Return the program and its arguments; empty when there is no such process, or only its zombie.
 

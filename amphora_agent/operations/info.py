@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.errors import HostFailure, NotFound
+from amphora_agent.errors import AgentError, HostFailure, NotFound
 from amphora_agent.host import files, machine, packages
 from amphora_agent.host.haproxy import binary as haproxy_binary
 from amphora_agent.host.network import netlink
@@ -17,6 +17,7 @@ from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.change_record import Outcome
 from amphora_agent.operations.haproxy import instance
 from amphora_agent.operations.keepalived import lvs_listeners
+from amphora_agent.operations.network import settling
 from amphora_agent.operations.watchers import WatcherState
 
 LOG = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Details:
     changes: dict[str, int]
     last_changes: dict[LoadBalancerId, Outcome]
     watchers: dict[str, WatcherState]
+    unsettled: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ def details(amphora: Amphora) -> Details:
         changes=dict(amphora.changes.counts),
         last_changes=dict(amphora.changes.last),
         watchers=amphora.watchers.states(),
+        unsettled=_unsettled(amphora),
     )
 
 
@@ -143,6 +146,14 @@ def _haproxy_listeners(amphora: Amphora, lb_id: LoadBalancerId) -> list[Listener
         for frontend in haproxy_config.frontends(config)
         if frontend.mode is not None
     ]
+
+
+def _unsettled(amphora: Amphora) -> list[str]:
+    """Return what of the interfaces is not as desired yet, in words."""
+    try:
+        return [str(each) for each in settling.unsettled_now(amphora.paths)]
+    except AgentError:
+        return []
 
 
 def _networks(amphora: Amphora) -> dict[str, dict[str, int]]:

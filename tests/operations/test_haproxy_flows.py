@@ -348,7 +348,7 @@ def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bo
         finally:
             done.set()
             thread.join()
-        assert process.poll() is not None
+        wait_for(lambda: process.poll() is not None, "the other ended")
         assert refused == []
         assert len(bench.masters()) == 1
         assert bench.master() == bench.masters()[0]

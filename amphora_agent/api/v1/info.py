@@ -21,7 +21,7 @@ def get_info(amphora: Amphora) -> ResponseReturnValue:
 
 
 def get_details(amphora: Amphora) -> ResponseReturnValue:
-    """GET details; `cpu` has strings where the contract has them, `changes` and `watchers` are ours."""
+    """GET details; `cpu` has strings where the contract has them, `changes`, `watchers` and `unsettled` are ours."""
     details = info.details(amphora)
     return {
         **asdict(details.versions),
@@ -48,6 +48,7 @@ def get_details(amphora: Amphora) -> ResponseReturnValue:
             "counts": details.changes,
             "last": {lb_id: asdict(outcome) for lb_id, outcome in details.last_changes.items()},
         },
+        "unsettled": details.unsettled,
         "watchers": {name: asdict(state) for name, state in details.watchers.items()},
     }
 
