@@ -52,16 +52,21 @@ def ensure(path: Path) -> None:
     """
     if exists(path):
         return
-    try:
+    if systemd.is_booted() and _has_own_mounts():
+        systemd.make_namespace(path)  # what the agent's unit mounts itself, no other unit would see
+    else:
         _make(path)
-    except HostFailure:
-        # The agent's unit has mounts of its own, which no other unit would see, and may not mount.
-        if not systemd.is_booted():
-            raise
-        systemd.make_namespace(path)
     LOG.info("created the network namespace netns=%s", path)
     _load_modules()
     apply_settings(path)
+
+
+def _has_own_mounts() -> bool:
+    """Tell whether this process sees other mounts than the machine; one that may not look is in a sandbox."""
+    try:
+        return not Path("/proc/self/ns/mnt").samefile("/proc/1/ns/mnt")
+    except OSError:
+        return True
 
 
 def _make(path: Path) -> None:

@@ -128,7 +128,7 @@ class SystemdSupervisor:
 def make_namespace(path: Path) -> None:
     """Have systemd run `ip netns add`, for an agent in a mount namespace of its own.
 
-    What such an agent mounts, no other unit would see; its unit forbids mount(2) for that reason.
+    What such an agent mounts, no other unit would see.
 
     Args:
         path: in the directory of iproute2, and no namespace yet; a plain file there is removed.
