@@ -33,10 +33,11 @@ def test_the_dhcp_client_outlives_restarts_of_agent_and_namespace_unit(machine: 
     assert len(before) == 1
     machine.exec(["systemctl", "restart", "amphora-agent.service"])
     machine.exec(["systemctl", "restart", "amphora-netns.service"])
-    assert process_identities(machine, "dhclient") == before
+    # A client that is about to run its script is two of the name for a moment.
+    machine.wait_for(lambda: process_identities(machine, "dhclient") == before, 10, "the one client")
     document = {"mac_address": MAC, "fixed_ips": None}
     assert machine.request("POST", "/1.0/plug/network", document=document).status == 202
-    assert process_identities(machine, "dhclient") == before
+    machine.wait_for(lambda: process_identities(machine, "dhclient") == before, 10, "the one client")
 
 
 def test_a_reboot_starts_one_client_again(machine: Machine) -> None:
