@@ -279,9 +279,10 @@ def test_stop_start_and_delete(plugged: Scenario) -> None:
 
 def test_delete_leaves_other_load_balancers_alone(plugged: Scenario) -> None:
     config = plugged.amphora.sample(BASIC)
-    other = config.replace(LB_ID, "another").replace("10.10.0.100:80", "10.10.0.100:88")
+    another = "11111111-3e34-55a2-8441-e585e4cba268"
+    other = config.replace(LB_ID, another).replace("10.10.0.100:80", "10.10.0.100:88")
     plugged.apply(config)
-    plugged.apply(other, lb_id="another")
+    plugged.apply(other, lb_id=another)
     plugged.amphora.request("DELETE", f"/1.0/listeners/{LB_ID}")
     assert plugged.get(port=88) in ("web1", "web2")
 

@@ -129,8 +129,8 @@ def test_reads_do_not_wait_for_changes(slow_checks: tuple[RunningAmphora, Path])
     gate.touch()
     with ThreadPoolExecutor(32) as controllers:
         waiting = [
-            controllers.submit(amphora.request, "PUT", f"{path}/{uuid.UUID(int=number)}/haproxy", config)
-            for number in range(32)
+            controllers.submit(amphora.request, "PUT", f"{path}/{lb_id}/haproxy", config.replace(LB_ID, lb_id))
+            for lb_id in (str(uuid.UUID(int=number)) for number in range(32))
         ]
         wait_for(lambda: any(amphora.base.glob("*/haproxy.cfg.new")), "the first change is under way")
         try:

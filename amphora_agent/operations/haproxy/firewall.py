@@ -12,6 +12,7 @@ from amphora_agent.core.network.model import Interface, InterfaceType
 from amphora_agent.core.settings import Settings
 from amphora_agent.errors import AgentError, InvalidRequest
 from amphora_agent.host import files
+from amphora_agent.operations import metrics_record
 from amphora_agent.operations.amphora import Amphora, Change
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ def admit(change: Change, lb_id: LoadBalancerId, text: str) -> None:
     if not found.refused:
         return
     LOG.warning("refused a configuration lb=%s count=%d: %s", lb_id, *_said(found.refused))
+    change.changes.refused += 1
+    metrics_record.write(change)
     paths = change.paths.loadbalancer(lb_id)
     files.make_directory(paths.directory)
     files.write_volatile(paths.config.with_name("haproxy.cfg.new-failed"), text.encode())
