@@ -107,10 +107,10 @@ def test_reloads_that_failed_leave_what_serves_in_sight(beating: tuple[Scenario,
         for _ in range(2):
             os.kill(master(amphora), signal.SIGUSR2)
             wait_for(lambda: _failures(amphora) > 0 and workers(amphora) == (serving,), "the reload fails", seconds=20)
+        receiver.drain()
         before = made.get()
         assert before.startswith("web")
         assert vrrp_check(amphora) == 0
-        receiver.drain()
         message = receiver.receive_until(lambda m: shows_the_listener(m) and _served(m) > 0).message
         assert set(message["pools"])
         stored.write_text(good)
