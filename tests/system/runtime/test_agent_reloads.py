@@ -35,7 +35,11 @@ def beating(request: pytest.FixtureRequest) -> Iterator[tuple[Scenario, Heartbea
     with (
         command_of(binary) as command,
         wrapped(command) as wrapper,
-        RunningAmphora(started=False, options={"haproxy_amphora": {"haproxy_cmd": wrapper}}) as running,
+        RunningAmphora(
+            started=False,
+            # What takes a busy machine longer to answer has a part of this time.
+            options={"haproxy_amphora": {"haproxy_cmd": wrapper}, "health_manager": {"heartbeat_interval": "2"}},
+        ) as running,
         HeartbeatReceiver.listen(running.client, CLIENT_ADDRESS, HEARTBEAT_PORT, HEARTBEAT_KEY) as receiver,
     ):
         running.start()
@@ -111,7 +115,7 @@ def test_reloads_that_failed_leave_what_serves_in_sight(beating: tuple[Scenario,
         before = made.get()
         assert before.startswith("web")
         assert vrrp_check(amphora) == 0
-        message = receiver.receive_until(lambda m: shows_the_listener(m) and _served(m) > 0).message
+        message = receiver.receive_until(lambda m: shows_the_listener(m) and _served(m) > 0, timeout=40).message
         assert set(message["pools"])
         stored.write_text(good)
     made.apply(good)
