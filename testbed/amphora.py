@@ -232,10 +232,10 @@ class RunningAmphora:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            if self.agent is not None:
-                self.agent.wait(5)
-                self.agent = None
             time.sleep(0.002)
+        if self.agent is not None:
+            self.agent.wait(5)
+            self.agent = None
 
     def restart(self) -> None:
         """Stop the agent and start it again."""

@@ -87,6 +87,8 @@ def create_app(amphora: Amphora) -> Flask:
     app.before_request(take_body)
     app.register_error_handler(AgentError, answer_agent_error)
     app.register_error_handler(HTTPException, answer_http_error)
+    app.register_error_handler(OSError, answer_os_error)
+    app.register_error_handler(MemoryError, answer_os_error)
     app.register_error_handler(Exception, answer_surprise)
     return app
 
@@ -112,6 +114,13 @@ def answer_http_error(error: HTTPException) -> ResponseReturnValue:
     if isinstance(error, MalformedBody) and error.field:
         answer["details"] = error.field
     return answer, status
+
+
+def answer_os_error(error: OSError | MemoryError) -> ResponseReturnValue:
+    """Answer what the kernel refused in a place that expects no refusal: no descriptor, no memory, a broken disk."""
+    LOG.error("cannot carry out a request", exc_info=error)
+    reason = "no memory" if isinstance(error, MemoryError) else error.strerror or type(error).__name__
+    return answer_agent_error(HostFailure("cannot carry out the request", reason))
 
 
 def answer_surprise(error: Exception) -> ResponseReturnValue:

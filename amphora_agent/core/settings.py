@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
@@ -15,10 +15,12 @@ Section = dict[str, str]
 _SUBSTITUTION = re.compile(r"\$\$|\\\$|\$\{([A-Za-z_][\w.]*)\}|\$([A-Za-z_][\w.]*)")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-_SUBSTITUTION_DEPTH = 16
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _DIGITS = 18
 _PORT_MAX = 65535
+# For one value; each may name further ones, so without a limit a few lines would stand for gigabytes.
+_SUBSTITUTIONS_MAX = 100
+_SUBSTITUTED_MAX = 64 * 1024
 
 
 class Topology(StrEnum):
@@ -230,7 +232,7 @@ class _Reader:
 
     def optional_text(self, section: str, option: str) -> str | None:
         raw = self.sections.get(section, {}).get(option)
-        return None if raw is None else self._substitute(raw, section, option, 0)
+        return None if raw is None else self._substitute(raw, section, option, iter(range(_SUBSTITUTIONS_MAX)))
 
     def text(self, section: str, option: str, default: str) -> str:
         value = self.optional_text(section, option)
@@ -283,9 +285,8 @@ class _Reader:
         except ValueError:
             raise _wrong(section, option, "an IP address") from None
 
-    def _substitute(self, raw: str, section: str, option: str, depth: int) -> str:
-        if depth > _SUBSTITUTION_DEPTH:
-            raise _wrong(section, option, "free of circular references")
+    def _substitute(self, raw: str, section: str, option: str, allowance: Iterator[int]) -> str:
+        """Return the value with what it refers to in place; each reference takes one of the allowance."""
 
         def replace(match: re.Match[str]) -> str:
             if match[0] in ("$$", "\\$"):
@@ -295,7 +296,9 @@ class _Reader:
             for candidate in (place,) if place else (section, "DEFAULT"):
                 found = self.sections.get(candidate, {}).get(last)
                 if found is not None:
-                    return self._substitute(found, candidate, last, depth + 1)
+                    if next(allowance, None) is None or len(found) > _SUBSTITUTED_MAX:
+                        raise _wrong(section, option, "free of circular, long or very many references")
+                    return self._substitute(found, candidate, last, allowance)
             raise _wrong(section, option, "free of references to undefined options")
 
         return _SUBSTITUTION.sub(replace, raw)

@@ -19,6 +19,7 @@ TEMPORARY_SUFFIX = ".agent-tmp"
 # Inode, time of the last write in nanoseconds, size in bytes.
 Identity = tuple[int, int, int]
 
+_SHOWN_NAME = 100
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -48,7 +49,7 @@ def write_volatile(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def _replace(path: Path, data: bytes, mode: int, *, is_durable: bool) -> None:
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{threading.get_ident()}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{os.getpid()}-{threading.get_ident()}{TEMPORARY_SUFFIX}")
     try:
         with os.fdopen(os.open(temporary, _NEW_FILE, mode), "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -263,3 +264,10 @@ def remove_temporaries(directory: Path) -> None:
     for path in directory.rglob(f".*{TEMPORARY_SUFFIX}"):
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def remove_temporaries_of(path: Path) -> None:
+    """Remove what interrupted writes of one file left beside it."""
+    for temporary in path.parent.glob(f".{path.name[:_SHOWN_NAME]}.*{TEMPORARY_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -126,6 +126,9 @@ def _check_in_use(candidate: Path, minimum: ssl.TLSVersion) -> None:
     try:
         tls.check_handshake(tls.server_context(candidate, minimum))
     except HostFailure as error:
+        is_the_machine = isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, ssl.SSLError)
+        if is_the_machine:  # such as a lack of descriptors: the same request may work later
+            raise
         raise InvalidRequest("cannot use the certificate", error.detail) from error
 
 

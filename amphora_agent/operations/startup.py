@@ -33,8 +33,9 @@ def prepare(amphora: Amphora) -> None:
     files.make_public_directory(paths.metrics)
     for directory in (paths.agent, paths.certs):
         files.make_directory(directory, 0o700)
-    for directory in (paths.base, paths.interfaces, paths.agent_cert.parent):
+    for directory in (paths.base, paths.certs, paths.interfaces, paths.agent_cert.parent):
         files.remove_temporaries(directory)
+    files.remove_temporaries_of(amphora.settings_file.path)
 
 
 def begin(amphora: Amphora, look_after_units: Look | None) -> None:

@@ -137,3 +137,11 @@ def test_what_is_not_there_has_no_identity(tmp_path: Path) -> None:
     assert files.identity(tmp_path / "missing") is None
     (tmp_path / "file").touch()
     assert files.identity(tmp_path / "file" / "below") is None
+
+
+def test_what_an_interrupted_write_left_beside_one_file_goes(tmp_path: Path) -> None:
+    mine, other = tmp_path / ".amphora-agent.conf.1-2.agent-tmp", tmp_path / ".other.conf.1-2.agent-tmp"
+    for path in (mine, other):
+        path.touch()
+    files.remove_temporaries_of(tmp_path / "amphora-agent.conf")
+    assert list(tmp_path.iterdir()) == [other]

@@ -58,14 +58,15 @@ def _lines(text: str) -> list[str]:
     if '"' not in text:
         return lines
     joined: list[str] = []
+    parts: list[str] = []
     is_open = False
     for line in lines:
-        if is_open:
-            joined[-1] += f"\n{line}"
-        else:
-            joined.append(line)
+        parts.append(line)
         is_open ^= line.count('"') % 2 == 1
-    return joined
+        if not is_open:
+            joined.append("\n".join(parts))
+            parts.clear()
+    return [*joined, "\n".join(parts)] if parts else joined
 
 
 def _read_rows(lines: Iterable[str], places: Sequence[int]) -> Table:

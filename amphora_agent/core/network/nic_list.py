@@ -15,14 +15,18 @@ class PluggedNic:
 
 def parse_plugged(data: bytes) -> tuple[PluggedNic, ...]:
     """Return the NICs of the list; of lines about one MAC, or one name, the last counts. Nonsense is passed over."""
-    nics: tuple[PluggedNic, ...] = ()
+    by_mac: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for line in data.decode("utf-8", "replace").splitlines():
         match line.split():
             case [mac, name] if mac.count(":") == 5:
-                nics = with_nic(nics, PluggedNic(mac.lower(), name))
+                by_name.pop(by_mac.pop(mac.lower(), ""), None)
+                by_mac.pop(by_name.pop(name, ""), None)
+                by_mac[mac.lower()] = name
+                by_name[name] = mac.lower()
             case _:
                 continue
-    return nics
+    return tuple(PluggedNic(mac, name) for mac, name in by_mac.items())
 
 
 def render_plugged(nics: tuple[PluggedNic, ...]) -> bytes:
