@@ -24,13 +24,13 @@ import pwd
 import shutil
 import stat
 import struct
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.commands import Completed, Person, run
+from amphora_agent.host.threads import in_thread
 
 LOG = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def run_confined(argv: Sequence[str], readable: Iterable[Path], limits: Limits) 
     wrapped, programs = _within_limits([program, *argv[1:]], limits)
     try:
         contents = dict(_contents(readable))
-        return _in_thread(lambda: _run(wrapped, programs, contents, limits))
+        return in_thread(lambda: _run(wrapped, programs, contents, limits))
     except OSError as error:
         raise HostFailure(f"cannot confine {argv[0]}", str(error)) from error
 
@@ -325,24 +325,3 @@ def _drop_capabilities() -> bool:
 @functools.cache
 def _say_once(gained: frozenset[str]) -> None:
     LOG.info("checks of configurations run confined: %s", ", ".join(sorted(gained)) or "not at all")
-
-
-def _in_thread(function: Callable[[], Completed]) -> Completed:
-    results: list[Completed] = []
-    errors: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=call, name="confinement")
-    thread.start()
-    thread.join()
-    if errors:
-        try:
-            raise errors[0]
-        finally:
-            errors.clear()  # the traceback holds this frame, which would hold the traceback
-    return results[0]

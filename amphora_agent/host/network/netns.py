@@ -9,7 +9,6 @@ memory before its first line. All changes wait for the one that enters a namespa
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import ctypes
 import errno
@@ -20,12 +19,13 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from amphora_agent.core.network.sysctls import CONNTRACK_SIZES, NAMESPACE_SYSCTLS, REQUIRED_SYSCTLS, parse_drop_in
 from amphora_agent.errors import AgentError, HostFailure, failing_as
 from amphora_agent.host import commands
 from amphora_agent.host.supervisor import systemd
+from amphora_agent.host.threads import in_thread
 
 LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -38,7 +38,6 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 _DROP_IN_DIRECTORIES = ("/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d")
 _WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_BEGIN_DEADLINE = 5.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -77,7 +76,7 @@ def _make(path: Path) -> None:
             os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise HostFailure(f"cannot create {path}", error.strerror or str(error)) from error
-        _in_thread(lambda: _create(path))
+        in_thread(lambda: _create(path))
 
 
 def exists(path: Path) -> bool:
@@ -139,7 +138,7 @@ def inside(path: Path, function: Callable[[], Result]) -> Result:
             os.close(handle)
         return function()
 
-    return _in_thread(enter_and_call)
+    return in_thread(enter_and_call)
 
 
 def apply_settings(path: Path) -> None:
@@ -183,60 +182,6 @@ def read_sysctl(name: str) -> str | None:
         return Path("/proc/sys", name).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-
-
-class _Call(Generic[Result]):
-    """A function on its way to a thread of its own, and what came of it.
-
-    Whoever takes the claim, the thread or the caller that gave up, decides whether it runs.
-    """
-
-    def __init__(self, function: Callable[[], Result]) -> None:
-        self._function = function
-        self._claim = _thread.allocate_lock()
-        self._end = _thread.allocate_lock()
-        self._end.acquire()
-        self._results: list[Result] = []
-        self._errors: list[BaseException] = []
-
-    def run(self) -> None:
-        """Call the function, in the thread; says so when it has ended, whatever it raised."""
-        if not self._claim.acquire(False):
-            return
-        try:
-            self._results.append(self._function())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            self._errors.append(error)
-        finally:
-            self._end.release()
-
-    def result(self) -> Result:
-        """Wait for the end and return the result, or raise what the function raised.
-
-        Raises:
-            HostFailure: the thread did not begin in time, and never will.
-        """
-        if not self._end.acquire(timeout=_BEGIN_DEADLINE):
-            if self._claim.acquire(blocking=False):
-                raise HostFailure("cannot start a thread", f"it did not begin within {_BEGIN_DEADLINE:g} s")
-            self._end.acquire()  # it works; what it does has deadlines of its own
-        if not self._errors and not self._results:
-            raise HostFailure("cannot start a thread", "no memory")
-        if self._errors:
-            try:
-                raise self._errors[0]
-            finally:
-                self._errors.clear()  # the traceback holds this frame, which would hold the traceback
-        return self._results[0]
-
-
-def _in_thread(function: Callable[[], Result]) -> Result:
-    call = _Call(function)
-    try:
-        _thread.start_new_thread(call.run, ())
-    except RuntimeError as error:
-        raise HostFailure("cannot start a thread", str(error)) from error
-    return call.result()
 
 
 def _create(path: Path) -> None:
