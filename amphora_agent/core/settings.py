@@ -178,7 +178,7 @@ def parse_ini(text: str) -> dict[str, Section]:
     sections: dict[str, dict[str, list[str]]] = {}
     section: dict[str, list[str]] | None = None
     key: str | None = None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.strip()
         if not stripped:
             key = None

@@ -147,6 +147,15 @@ def test_any_text_is_settings_or_refused(text: str) -> None:
         assert error.detail
 
 
+@pytest.mark.parametrize("letter", ["\u0085", "\u2028", "\u2029", "\f", "\v", "\x1c"])
+def test_only_line_feeds_end_a_line(letter: str) -> None:
+    """A value that a stranger chose may not become an option of its own."""
+    text = f"[health_manager]\nheartbeat_key = a{letter}controller_ip_port_list = 192.0.2.9:5555\r\n"
+    assert parse_ini(text) == {
+        "health_manager": {"heartbeat_key": f"a{letter}controller_ip_port_list = 192.0.2.9:5555"}
+    }
+
+
 def test_the_firewall_is_on_and_its_patterns_are_lines_as_they_stand() -> None:
     assert parse_settings("").configuration_firewall is FirewallMode.ENFORCE
     patterns = "configuration_allow =\n    acl * src $x\n    errorfile 503 /a\n"

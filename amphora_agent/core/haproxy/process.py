@@ -100,7 +100,7 @@ def environment(own: LoadBalancerPaths, command: str, files: Sequence[Path], pee
 
 def environment_peer(text: str) -> str | None:
     """Return the PEER of an EnvironmentFile, None when it has none."""
-    return next((line.removeprefix("PEER=") for line in text.splitlines() if line.startswith("PEER=")), None)
+    return next((line.removeprefix("PEER=") for line in text.split("\n") if line.startswith("PEER=")), None)
 
 
 def _file_options(files: Sequence[Path]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class _Found:
 def parse(text: str) -> LvsConfig:
     """Return what a configuration says; anything unknown is passed over."""
     found = _Found()
-    for raw in text.splitlines():
+    for raw in text.split("\n"):
         line = raw.strip()
         if line.startswith("#"):
             _read_comment(line, found)

@@ -14,7 +14,7 @@ def vips(text: str) -> frozenset[Address]:
     """Return every address keepalived would add as a VIP; prefix lengths and options are left out."""
     found: set[Address] = set()
     is_inside = False
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split("#")[0].split("!")[0].split()
         if not words:
             continue
