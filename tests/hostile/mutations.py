@@ -25,7 +25,7 @@ class Mutation:
     """One change.
 
     `prepare` brings the amphora to the state before it, `request` asks for it. `stored` returns what is stored of it,
-    which must be as it was before or as it is afterwards, and `has_commit_point` tells whether that is promised;
+    which must be as it was before or as it is afterwards;
     `done` are the statuses of success.
     """
 
@@ -33,7 +33,6 @@ class Mutation:
     prepare: Callable[[Scenario], object]
     request: Callable[[Scenario], Reply]
     stored: Callable[[Scenario], object]
-    has_commit_point: bool = True
     done: frozenset[int] = DONE
 
 
@@ -199,7 +198,6 @@ MUTATIONS: Sequence[Mutation] = (
         prepare=_make_spare,
         request=_ask("DELETE", f"/1.0/listeners/{SPARE_ID}", lambda _: None),
         stored=_spare,
-        has_commit_point=False,
     ),
     Mutation(
         name="store a certificate",
