@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Interface
 
@@ -315,10 +315,13 @@ def plan(desired: Interface, observed: Observed) -> tuple[LinkStep, ...]:
     One pass may not be enough, because the kernel acts too: it makes a route for each address and drops routes with an
     address that goes. Observe and plan again until nothing is left, or nothing new.
     """
+    addresses = tuple(_plan_addresses(desired, observed))
+    going = {step.route for step in addresses if isinstance(step, RemoveRoute)}
+    left = replace(observed, routes=tuple(route for route in observed.routes if route not in going))
     return (
         *_plan_link(desired, observed),
-        *_plan_addresses(desired, observed),
-        *_plan_routes(desired, observed),
+        *addresses,
+        *_plan_routes(desired, left),
         *(_plan_rules(desired, observed) if desired.type is InterfaceType.VIP else ()),
     )
 

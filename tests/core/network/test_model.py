@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.core.addresses import HostAddress
-from amphora_agent.core.network.desired import Port, member_interface, vip_interface
+from amphora_agent.core.network.desired import Port, Vip, VipNet, member_interface, vip_interface
 from amphora_agent.core.network.model import (
     MAIN_TABLE,
     PROTOCOL_ADVERTISED,
@@ -229,6 +229,34 @@ def foreign_parts(desired: Interface, observed: Observed) -> tuple[set[object], 
         },
         {r for r in observed.rules if r.protocol in (KERNEL, KEEPALIVED)},
     )
+
+
+def test_a_route_takes_the_place_of_one_that_goes_with_its_advertised_address() -> None:
+    """The kernel's route to a prefix that nobody is to advertise any more is in the way of ours to the same prefix."""
+    ipv4, ipv6 = ip_network("10.9.0.0/24"), ip_network("2001:db8:9::/64")
+    vips = tuple(Vip(address=subnet[2], subnet=subnet, gateway=None, host_routes=()) for subnet in (ipv4, ipv6))
+    net = VipNet(vips=vips, vrrp_ip=ip_address("10.9.0.12"))
+    desired = vip_interface(net, Port(mac=LINK.mac, mtu=None), Topology.SINGLE)
+    before = Observed(
+        link=LINK,
+        addresses=(ObservedAddress(address=ip_interface("2001:db8:9::5/64"), permanent=False, advertised=True),),
+        routes=(
+            ObservedRoute(
+                destination=ipv6,
+                gateway=None,
+                prefsrc=None,
+                table=MAIN_TABLE,
+                interface=LINK.index,
+                protocol=KERNEL,
+                metric=1024,
+            ),
+        ),
+        rules=(),
+    )
+    after = before
+    for step in plan(desired, before):
+        after = perform(after, step)
+    assert plan(desired, after) == ()
 
 
 @given(desired_interfaces, observations())
