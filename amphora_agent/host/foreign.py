@@ -27,18 +27,17 @@ def find_readers(config: Path, netns: Path) -> tuple[int, ...]:
 
 
 def end(pid: int) -> None:
-    """End a process and its children: SIGTERM, then SIGKILL; return when it is gone.
+    """End a process and its children: SIGTERM, then SIGKILL; return when all of them are gone.
 
     Raises:
         HostFailure: it cannot be signalled, or survives.
     """
-    started = process_start_time(pid)
     family = {each: process_start_time(each) for each in (pid, *children(pid))}
     for number in (signal.SIGTERM, signal.SIGKILL):
         for each in (pid,) if number is signal.SIGTERM else family:
             _signal(each, number, family[each])
         for _ in Deadline.after(STOP_TIMEOUT).attempts(POLL_INTERVAL):
-            if started is None or process_start_time(pid) != started:
+            if all(began is None or process_start_time(each) != began for each, began in family.items()):
                 return
     raise HostFailure(f"cannot end process {pid}", "it survives SIGKILL")
 
