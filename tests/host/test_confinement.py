@@ -88,8 +88,8 @@ def test_it_writes_nothing_and_starts_nothing(place: Path) -> None:
 
 
 def test_it_has_no_network() -> None:
-    code = "import socket; print([name for _, name in socket.if_nameindex()]); socket.create_connection(('::1', 1), 1)"
-    done = python(code)
+    names = "import socket; print([name for _, name in socket.if_nameindex()], flush=True)"
+    done = python(f"{names}; socket.create_connection(('::1', 1), 1)")
     assert done.output.startswith("['lo']")
     assert done.code == 1
 
