@@ -67,8 +67,12 @@ class DirectSupervisor:
         for name in names:
             self._bound_log(name)
         settled = {name for name in names if self._keep_running(name)}
-        running = [pid for name in names if (pid := self._running(name)) is not None]
-        self._await_change(running, RETRY_INTERVAL if len(settled) < len(names) else WATCH_INTERVAL)
+        pids = {name: self._running(name) for name in names}
+        # One that has ended since cannot be waited for, and would be missed.
+        ended = {name for name in settled if pids[name] is None and self._is_wanted(name)}
+        is_done = len(settled) == len(names) and not ended
+        running = [pid for pid in pids.values() if pid is not None]
+        self._await_change(running, WATCH_INTERVAL if is_done else RETRY_INTERVAL)
         return 0.0
 
     def enable(self, unit: Unit) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,31 @@ def test_a_crashed_unit_comes_back_and_a_stopped_one_does_not(unit: Unit, tmp_pa
     direct.stop(unit)
     before = starts(tmp_path)
     assert holds(lambda: starts(tmp_path) == before, 1.2)  # two rounds of the watcher
+
+
+@needs_root
+def test_a_unit_that_ends_while_it_is_looked_at_is_not_waited_for(unit: Unit, tmp_path: Path) -> None:
+    """It was there when the watcher looked, and gone before it could be waited for."""
+
+    class Unlucky(DirectSupervisor):
+        is_unlucky = False
+
+        def _keep_running(self, name: str) -> bool:
+            is_settled = super()._keep_running(name)
+            pid = self._running(name)
+            if self.is_unlucky and pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                wait_for(lambda: self._running(name) is None, "it is gone")
+            return is_settled
+
+    direct = Unlucky(tmp_path / "units")
+    direct.start(unit)
+    direct.look_after()  # the start itself, which is a reason to look again
+    direct.is_unlucky = True
+    look = threading.Thread(target=direct.look_after, daemon=True)
+    look.start()
+    look.join(10)
+    assert not look.is_alive()
 
 
 @needs_root
