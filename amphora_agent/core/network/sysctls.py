@@ -21,6 +21,9 @@ NAMESPACE_SYSCTLS = {
     "net/ipv4/tcp_max_orphans": "5800000",
     "net/ipv4/tcp_max_syn_backlog": "100000",
     "net/ipv4/tcp_max_tw_buckets": "5800000",
+    # A connection that waits at a listener that closes goes to the one beside it: none is reset when one HAProxy takes
+    # over from another. Since Linux 5.14.
+    "net/ipv4/tcp_migrate_req": "1",
     "net/ipv4/tcp_mtu_probing": "1",
     # A slow download holds what it may send soon, not megabytes: 0.16 MB of kernel memory in place of 5 MB.
     "net/ipv4/tcp_notsent_lowat": "131072",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -170,6 +173,32 @@ def test_plugs_and_reads_leave_nothing_behind(machine: Machine) -> None:
     assert process.num_fds() <= settled[0] + advertising
     assert len(process.children()) == settled[1]
     assert process.memory_info().rss < settled[2] + 4 * 2**20
+
+
+def test_a_connection_that_waits_at_a_listener_that_closes_goes_to_the_one_beside_it(machine: Machine) -> None:
+    """So one HAProxy takes over from another: both listen for a moment."""
+    netns.ensure(machine.paths.netns)
+
+    def resets() -> int:
+        going, staying = (_listener() for _ in range(2))
+        with staying, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(going.getsockname())) for _ in range(100)]
+            going.close()
+            return sum(_is_reset(client) for client in clients)
+
+    assert netns.inside(machine.paths.netns, resets) == 0
+
+
+def _listener() -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", 8099))
+    listener.listen(200)
+    return listener
+
+
+def _is_reset(client: socket.socket) -> bool:
+    return client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
 
 
 def test_a_process_without_plugs_does_not_pay_for_pyroute2() -> None:
