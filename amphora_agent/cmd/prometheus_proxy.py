@@ -1,57 +1,43 @@
 """prometheus-proxy: HAProxy's metrics in Octavia's terms, on a loopback port of the load balancer's namespace.
 
-Decision: the units and the agent start it inside the namespace, with `--here`. Without, as an older image's unit does,
-it waits for the namespace and becomes itself again inside, by nsenter(1): what is needed once costs no memory after.
+Decision: the units start it inside the namespace, with `--here`. Without, as an older image's unit does, it waits for
+the namespace. Either way it then becomes another program, inside by nsenter(1) if need be: what is needed once costs no
+memory after.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
-
-from amphora_agent.metrics.server import RECORDS, Server
 
 NETNS = "/run/netns/amphora-haproxy"
 EXIT_USAGE = 2
 EXIT_CANNOT_START = 1
 USAGE = "usage: prometheus-proxy [--rejected] [--here] [--records=DIRECTORY]\n"
 WAIT_SECONDS = 1.0
-_RECORDS = "--records="
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> int:
-    """Serve until a signal ends it; return the exit code."""
-    options = set(sys.argv[1:])
-    records = next((option for option in options if option.startswith(_RECORDS)), _RECORDS + RECORDS)
-    if options - {"--rejected", "--here", records}:
+    """Become the proxy; returns only an exit code for when that is impossible."""
+    options = sys.argv[1:]
+    if any(option not in ("--rejected", "--here") and not option.startswith("--records=") for option in options):
         sys.stderr.write(USAGE)
         return EXIT_USAGE
+    argv = [sys.executable, "-I", "-S", _program(), *(option for option in options if option != "--here")]
     if "--here" not in options:
-        return enter()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        while not os.path.ismount(NETNS):
+            time.sleep(WAIT_SECONDS)
+        argv = ["nsenter", f"--net={NETNS}", *argv]
     try:
-        server = Server(records=records.removeprefix(_RECORDS), show_rejected="--rejected" in options)
+        os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted
     except OSError as error:
-        sys.stderr.write(f"<3>cannot listen: {error}\n")
-        return EXIT_CANNOT_START
-    server.start()
-    signal.sigwait(_SIGNALS)
-    return 0
-
-
-def enter() -> int:
-    """Wait for the namespace, then go on inside; returns only what there is to say when that is impossible."""
-    while not os.path.ismount(NETNS):
-        time.sleep(WAIT_SECONDS)
-    argv = ["nsenter", f"--net={NETNS}", sys.executable, "-m", "amphora_agent.cmd.prometheus_proxy"]
-    try:
-        os.execvp(argv[0], [*argv, *sys.argv[1:], "--here"])  # noqa: S606 - no shell is wanted
-    except OSError as error:
-        sys.stderr.write(f"<3>cannot run nsenter: {error}\n")
+        sys.stderr.write(f"<3>cannot run {argv[0]}: {error}\n")
     return EXIT_CANNOT_START
+
+
+def _program() -> str:
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), "metrics", "prometheus_proxy.py")  # noqa: PTH118, PTH120 - pathlib starts slowly
 
 
 if __name__ == "__main__":

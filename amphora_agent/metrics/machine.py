@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import os
+import posix
 from _socket import AF_INET, SOCK_DGRAM, socket
 from collections.abc import Callable, Iterator
 
@@ -34,8 +33,10 @@ def loadbalancer(*, openmetrics: bool) -> bytes:
     """
     written = []
     for metric, measure in ((LOADBALANCER_CPU, _cpu_percent), (LOADBALANCER_MEMORY, _memory_percent)):
-        with contextlib.suppress(OSError, ValueError, KeyError, ZeroDivisionError):
+        try:
             written += [header_of(metric, openmetrics=openmetrics), f"{metric.name} {measure():.1f}\n".encode()]
+        except (OSError, ValueError, KeyError, ZeroDivisionError):
+            pass
     return b"".join(written)
 
 
@@ -43,15 +44,19 @@ def samples() -> dict[bytes, bytes]:
     """Return metric name -> sample lines of everything else, of the network namespace this process is in."""
     found = {}
     for metric, measure in _MEASURES:
-        with contextlib.suppress(OSError, ValueError, IndexError, KeyError):
+        try:
             found[metric.name.encode()] = sample(metric, (), measure()).encode()
-    with contextlib.suppress(OSError, ValueError):
+        except (OSError, ValueError, IndexError, KeyError):
+            pass
+    try:
         found[INTERFACE_UP.name.encode()] = "".join(_interfaces()).encode()
+    except (OSError, ValueError):
+        pass
     return found
 
 
 def _cpu_percent() -> float:
-    return float(_read("/proc/loadavg").split()[0]) / (os.cpu_count() or 1) * 100
+    return float(_read("/proc/loadavg").split()[0]) / (posix.cpu_count() or 1) * 100
 
 
 def _memory_percent() -> float:
@@ -61,7 +66,7 @@ def _memory_percent() -> float:
 
 
 def _steal_seconds() -> float:
-    return int(_read("/proc/stat").split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
+    return int(_read("/proc/stat").split("\n", 1)[0].split()[8]) / posix.sysconf("SC_CLK_TCK")
 
 
 def _softnet_dropped() -> int:
@@ -70,7 +75,7 @@ def _softnet_dropped() -> int:
 
 def _tcp_memory() -> int:
     words = next(line for line in _read("/proc/net/sockstat").splitlines() if line.startswith("TCP:")).split()
-    return int(words[words.index("mem") + 1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(words[words.index("mem") + 1]) * posix.sysconf("SC_PAGE_SIZE")
 
 
 def _listen_overflows() -> int:
@@ -93,7 +98,7 @@ def _interfaces() -> Iterator[str]:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs 1 MB
+    with open(path, encoding="ascii") as file:
         return file.read(_LARGEST_FILE)
 
 

@@ -11,7 +11,6 @@ Decision: `_socket` and `_thread`, the halves written in C: see `exporter.py`.
 from __future__ import annotations
 
 import _thread
-import contextlib
 import sys
 import time
 from _socket import AF_INET, SHUT_RDWR, SO_REUSEADDR, SOL_SOCKET, socket
@@ -73,16 +72,26 @@ class Server:
 
     def start(self) -> None:
         """Begin to answer, in threads that end with the process or by `close()`."""
-        _thread.stack_size(_STACK)
-        for _ in range(CONCURRENT):
-            _thread.start_new_thread(self._serve, ())
+        self._start(CONCURRENT)
+
+    def serve(self) -> None:
+        """Answer in this thread, too, until the process ends."""
+        self._start(CONCURRENT - 1)
+        self._serve()
 
     def close(self) -> None:
         """Stop listening; scrapes under way are finished."""
         self._closed = True
-        with contextlib.suppress(OSError):
+        try:
             self._listening.shutdown(SHUT_RDWR)
+        except OSError:
+            pass
         self._listening.close()
+
+    def _start(self, threads: int) -> None:
+        _thread.stack_size(_STACK)
+        for _ in range(threads):
+            _thread.start_new_thread(self._serve, ())
 
     def _serve(self) -> None:
         while True:
@@ -94,8 +103,10 @@ class Server:
                 self._say(f"cannot accept a scrape: {error}")
                 time.sleep(0.1)
                 continue
-            with contextlib.suppress(OSError):
+            try:
                 self._answer(connection)
+            except OSError:
+                pass
             connection.close()
 
     def _answer(self, connection: socket) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 from amphora_agent.core.haproxy.config import serves_metrics
 from amphora_agent.core.metrics.process import proxy_unit
@@ -19,6 +20,7 @@ from amphora_agent.operations import inventory, metrics_record
 from amphora_agent.operations.amphora import Change
 
 LOG = logging.getLogger(__name__)
+_PACKAGE = Path(__file__).parents[1]
 
 
 def follow(change: Change) -> None:
@@ -39,7 +41,7 @@ def follow(change: Change) -> None:
 
 
 def _start(change: Change) -> None:
-    unit = proxy_unit(change.paths, sys.executable)
+    unit = proxy_unit(change.paths, sys.executable, _PACKAGE)
     paths, place = change.paths, netns.identity(change.paths.netns).encode()
     started_in = files.read_optional(paths.metrics_proxy)
     if started_in is not None and change.supervisor.main_pid(unit) is not None:
@@ -53,7 +55,7 @@ def _start(change: Change) -> None:
 
 
 def _stop(change: Change) -> None:
-    unit = proxy_unit(change.paths, sys.executable)
+    unit = proxy_unit(change.paths, sys.executable, _PACKAGE)
     change.supervisor.stop(unit)
     change.supervisor.disable(unit)
     files.remove(change.paths.metrics_proxy)
