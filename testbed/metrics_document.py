@@ -1,14 +1,23 @@
-"""Make `docs/metrics.md` from the table of metrics: `python -m testbed.metrics_document`; a test compares the two."""
+"""Make `docs/metrics.md` from the table of metrics and the alerts: `python -m testbed.metrics_document`.
+
+A test compares the two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from amphora_agent.core.metrics.names import LOADBALANCER_CPU, LOADBALANCER_MEMORY, Metric, haproxy_metrics
 from amphora_agent.core.metrics.own import MEASURED, RECORDED
+from testbed.public_dashboard import METRICS, MISSPELLED
 
-FILE = Path(__file__).parent.parent / "docs" / "metrics.md"
+_ROOT = Path(__file__).parent.parent
+FILE = _ROOT / "docs" / "metrics.md"
+RULES = _ROOT / "etc" / "prometheus" / "rules.yml"
 _INTRODUCTION = """# Metrics
 
 Made by `python -m testbed.metrics_document`; do not edit.
@@ -28,6 +37,52 @@ HAProxy does not know.
 - What is marked "the agent" is as of its last change and counted since its start; "the heartbeat process" likewise, as
   of its last beat.
 """
+_DASHBOARDS = """
+## Dashboards
+
+`etc/grafana/amphora.json` shows one load balancer, `etc/grafana/amphora-fleet.json` all of them: import them into
+Grafana and choose the Prometheus that scrapes the load balancers. Both are made by `python -m testbed.dashboards`.
+
+The public dashboard 15828 ("OpenStack Octavia Amphora Load Balancer") works, too: all that its queries ask for is in
+the tables above, except `{misspelled}`, a slip of its own for
+`octavia_loadbalancer_frontend_ssl_reuse`. It asks for:
+
+{metrics}.
+"""
+_ALERTS = """
+## Alerts
+
+`etc/prometheus/rules.yml`, to be named in Prometheus' `rule_files`; `tests/metrics/alerts.yml` says what each fires on,
+for `promtool test rules`. They expect an `instance` to be one load balancer, as it is when its VIP and the port of its
+PROMETHEUS listener are the target.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One rule of `RULES`, as it is written there."""
+
+    name: str
+    expression: str
+    waits: str
+    severity: str
+    annotations: dict[str, str]
+
+
+def alerts() -> tuple[Alert, ...]:
+    """Return every alert of the rules, in their order."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return tuple(
+        Alert(
+            name=rule["alert"],
+            expression=rule["expr"].strip(),
+            waits=rule.get("for", ""),
+            severity=rule["labels"]["severity"],
+            annotations=rule["annotations"],
+        )
+        for group in groups
+        for rule in group["rules"]
+    )
 
 
 def document() -> str:
@@ -45,7 +100,21 @@ def document() -> str:
         "The agent and its heartbeats": RECORDED,
         "The machine": MEASURED,
     }
-    return _INTRODUCTION + "".join(f"\n## {title}\n\n{_table(metrics)}" for title, metrics in sections.items())
+    tables = (f"\n## {title}\n\n{_table(metrics)}" for title, metrics in sections.items())
+    names = ", ".join(f"`{name}`" for name in METRICS)
+    dashboards = _DASHBOARDS.format(misspelled=MISSPELLED, metrics=names)
+    return "".join((_INTRODUCTION, *tables, dashboards, _ALERTS, *map(_page, alerts())))
+
+
+def _page(alert: Alert) -> str:
+    """Return what an alert's `runbook_url` leads to."""
+    lasts = f"when this holds for {alert.waits}" if alert.waits else "as soon as"
+    expression = "".join(f"    {line}\n" for line in alert.expression.splitlines())
+    return (
+        f"\n### {alert.name}\n\n*{alert.severity}*, {lasts}:\n\n{expression}"
+        f"\n**What it means.** {alert.annotations['meaning']}\n"
+        f"\n**What to do.** {alert.annotations['action']}\n"
+    )
 
 
 def _table(metrics: Iterable[Metric]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amphora_agent import log
+from amphora_agent.core.heartbeat.schedule import phase_of
 from amphora_agent.errors import AgentError
 from amphora_agent.heartbeat.loop import Heartbeat, run
 from amphora_agent.host.notify import notify
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     termination = Termination()
     heartbeat = Heartbeat(settings_file, started=process_start_time(os.getpid()) or 0)
     LOG.info("heartbeats begin amphora=%s interval=%d s", settings.amphora_id, settings.heartbeat_interval)
-    run(heartbeat, settings_file, termination.wait, int.from_bytes(os.urandom(2), "big") / 0x10000)
+    run(heartbeat, settings_file, termination.wait, phase_of(settings.amphora_id or ""))
     notify("STOPPING=1")
     heartbeat.close()
     LOG.info("heartbeats end")

@@ -1,9 +1,10 @@
 """The heartbeat: on a steady beat collect, build, store the counters, seal, send to one controller. Never receives.
 
-Decision: the first message goes out at once, since the controller waits for it; the second follows after a random
-part of the interval and all others in step with it. So amphorae that boot together do not beat together, and the
-mean period is the interval. The schedule counts monotonic time from the second message on: a slow round does not
-shift the next one, and missed rounds are skipped, never sent in a burst.
+Decision: the first message goes out at once, since the controller waits for it; the second follows after a part of
+the interval that the amphora's id decides, and all others in step with it. So amphorae that boot together do not beat
+together, and the mean period is the interval. The schedule counts monotonic time from the second message on: a slow
+round does not shift the next one, and missed rounds are skipped, never sent in a burst. Nothing but time makes a
+message due: no change of a load balancer does.
 
 Decision: when the network answers that a message reached nobody (a closed port, no such host), or nothing could
 leave this machine, the counters go back to what they were before that message, so that its numbers travel in the
@@ -29,6 +30,7 @@ from amphora_agent.core.heartbeat.document import (
     is_amphora_id,
     parse_destinations,
 )
+from amphora_agent.core.heartbeat.schedule import due_after_beat, due_after_change
 from amphora_agent.core.paths import Paths, paths_of
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.core.settings import Settings
@@ -279,7 +281,7 @@ def run(heartbeat: Heartbeat, settings_file: SettingsFile, wait: Callable[[float
         now = time.monotonic()
         changed = settings_file.current().heartbeat_interval
         if changed != interval:
-            due, interval = min(due, now + changed), changed
+            due, interval = due_after_change(due, now, interval, changed), changed
         if now >= due:
             heartbeat.attempt()
-            due += interval * (1 + max(0, int((time.monotonic() - due) // interval)))
+            due = due_after_beat(due, time.monotonic(), interval)

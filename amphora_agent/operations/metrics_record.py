@@ -16,6 +16,7 @@ from amphora_agent.core.metrics.own import (
     CONFIG_REFUSED,
     RELOADS,
 )
+from amphora_agent.core.metrics.reasons import RELOAD_REASONS
 from amphora_agent.core.metrics.record import histogram, render, sample
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import files, packages
@@ -43,9 +44,9 @@ def _changes(change: Change) -> Iterator[str]:
     for (kind, reason), count in sorted(changes.reasons.items()):
         yield sample(APPLIES, (kind, reason), count)
     yield from histogram(APPLY_SECONDS, APPLY_BUCKETS, changes.durations, changes.seconds)
-    for (kind, reason), count in sorted(changes.reasons.items()):
-        if kind == "reload":
-            yield sample(RELOADS, (reason,), count)
+    reloads = {reason: count for (kind, reason), count in changes.reasons.items() if kind == "reload"}
+    for cause, count in (dict.fromkeys(RELOAD_REASONS, 0) | reloads).items():
+        yield sample(RELOADS, (cause,), count)
     yield sample(CONFIG_REFUSED, (), changes.refused)
 
 

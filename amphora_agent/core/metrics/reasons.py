@@ -14,6 +14,7 @@ _WORDS = (
     ("runtime changes are switched off", "switched_off"),
     ("the change at run time did not succeed", "runtime_failed"),
 )
+RELOAD_REASONS = (*dict.fromkeys(label for _, label in _WORDS), "configuration")
 
 
 def bounded(decision: Decision) -> str:
@@ -26,4 +27,4 @@ def bounded(decision: Decision) -> str:
         case Runtime():
             return "configuration"
         case Reload(reason):
-            return next((label for words, label in _WORDS if words in reason), "configuration")
+            return next((label for words, label in _WORDS if words in reason), RELOAD_REASONS[-1])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from testbed.heartbeat_receiver import HeartbeatReceiver
-from tests.system.heartbeat.rig import AMPHORA_ID, Rig, end, open_receiver, port_of, until
+from tests.system.heartbeat.rig import AMPHORA_ID, Rig, end, free_port, open_receiver, port_of, until
+from tests.system.heartbeat.traffic import listener
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 
@@ -23,6 +24,16 @@ def test_a_new_key_list_and_interval_need_no_restart(rig: Rig, receiver: Heartbe
             other.receive(timeout=6)
     assert receiver.drain() == 0
     assert process.poll() is None
+
+
+def test_no_change_makes_a_message_due(rig: Rig, receiver: HeartbeatReceiver) -> None:
+    rig.configure([f"127.0.0.1:{port_of(receiver)}"], heartbeat_interval="3600")
+    rig.start_heartbeat()
+    receiver.receive()
+    rig.configure([f"127.0.0.1:{port_of(receiver)}"], heartbeat_interval="3600")
+    rig.start_haproxy(listener(free_port()))
+    with pytest.raises(TimeoutError):
+        receiver.receive(timeout=2.5)
 
 
 def test_two_controllers_take_turns(rig: Rig, receiver: HeartbeatReceiver) -> None:
