@@ -186,6 +186,11 @@ class RunningAmphora:
         return self.directory / "etc" / "certs"
 
     @property
+    def api_socket(self) -> Path:
+        """Where programs of the machine reach the agent."""
+        return self.directory / "api.sock"
+
+    @property
     def log(self) -> str:
         """All that the agent and its children printed so far."""
         return (self.directory / "agent.log").read_text(errors="replace")
@@ -294,6 +299,27 @@ class RunningAmphora:
             raise
         return connection
 
+    def ask_locally(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        *,
+        document: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request over the UNIX socket and return the answer; arguments as in `request`."""
+        with contextlib.closing(self.connect_locally()) as connection:
+            return ask(connection, method, path, body, document=document, headers=headers)
+
+    def connect_locally(self, *, timeout: float = 60.0) -> http.client.HTTPConnection:
+        """Return a connection over the UNIX socket; use it with `ask`, close it yourself."""
+        connection = http.client.HTTPConnection("localhost", timeout=timeout)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(timeout)
+        connection.sock.connect(str(self.api_socket))
+        return connection
+
     def run(self, argv: Sequence[str], *, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a program on the amphora, outside the load balancer's namespace; the output is one text."""
         return subprocess.run(
@@ -398,6 +424,7 @@ class RunningAmphora:
                 "agent_server_cert": self.inner(self.pki_dir / "server.pem"),
                 "agent_server_network_dir": self.inner(self.interfaces),
                 "amphora_id": self.amphora_id,
+                "api_socket": str(self.api_socket),
                 "netns": "amphora-haproxy" if self.image else self.netns.name,
                 "supervisor": "direct",
             },

@@ -62,10 +62,11 @@ def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bo
 
         return create_app(amphora)
 
-    def on_worker_start() -> None:
+    def on_worker_start(tell: Callable[[], None]) -> None:
         from amphora_agent.operations import startup  # noqa: PLC0415 - as above
 
         memory.keep_large_blocks_apart()
+        amphora.events.subscribe(tell)
         startup.prepare(amphora)
         startup.begin(amphora, look_after_units)
 

@@ -18,6 +18,8 @@ _TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _DIGITS = 18
 _PORT_MAX = 65535
+# Source: unix(7), sun_path.
+_SOCKET_PATH_MAX = 107
 # For one value; each may name further ones, so without a limit a few lines would stand for gigabytes.
 _SUBSTITUTIONS_MAX = 100
 _SUBSTITUTED_MAX = 64 * 1024
@@ -100,6 +102,8 @@ class Settings:
     new_members_start_down: bool = False
     configuration_firewall: FirewallMode = FirewallMode.ENFORCE
     configuration_allow: tuple[str, ...] = ()
+    api_socket: str | None = "/run/amphora-agent.sock"
+    api_socket_group: str | None = None
 
     oddities: tuple[Oddity, ...] = field(default=(), compare=False)
 
@@ -165,6 +169,8 @@ def parse_settings(text: str) -> Settings:
             )
         ),
         configuration_allow=reader.lines("amphora_agent", "configuration_allow"),
+        api_socket=reader.socket_path("amphora_agent", "api_socket", default.api_socket),
+        api_socket_group=reader.optional_text("amphora_agent", "api_socket_group") or None,
         oddities=tuple(reader.oddities),
     )
 
@@ -271,6 +277,15 @@ class _Reader:
         if number is None or not 0 <= number <= _PORT_MAX:
             raise _wrong(section, option, f"an integer from 0 to {_PORT_MAX}")
         return number
+
+    def socket_path(self, section: str, option: str, default: str | None) -> str | None:
+        """Return where a UNIX socket is; None when the value is empty."""
+        value = self.optional_text(section, option)
+        if value is None:
+            return default
+        if value and not (value.startswith("/") and len(value.encode()) <= _SOCKET_PATH_MAX and "\0" not in value):
+            raise _wrong(section, option, f"empty, or an absolute path of at most {_SOCKET_PATH_MAX} bytes")
+        return value or None
 
     def choice(self, section: str, option: str, default: str, choices: tuple[str, ...]) -> str:
         value = self.text(section, option, default)

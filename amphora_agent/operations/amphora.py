@@ -18,6 +18,7 @@ from amphora_agent.core.settings import Settings, Topology
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor.protocol import Supervisor
 from amphora_agent.operations.change_record import ChangeRecord
+from amphora_agent.operations.events import EventLog
 from amphora_agent.operations.network.advertisements import Advertisements
 from amphora_agent.operations.watchers import Watchers
 
@@ -100,6 +101,7 @@ class Amphora:
     changes: ChangeRecord = field(default_factory=ChangeRecord)
     watchers: Watchers = field(default_factory=Watchers)
     advertisements: Advertisements = field(default_factory=Advertisements)
+    events: EventLog = field(default_factory=EventLog)
 
     @property
     def topology(self) -> Topology:

@@ -181,3 +181,25 @@ def test_cloud_init_delivers_the_configuration_late() -> None:
             receiver.receive(timeout=5)
         assert machine.unit_property(AGENT, "ActiveState") == "active"
         assert Path(machine.disk, "run/amphora-agent.pid").read_text().strip() == str(machine.main_pid(AGENT))
+
+
+def test_programs_of_the_machine_reach_the_agent_over_its_socket(balancer: LoadBalancer) -> None:
+    machine = balancer.machine
+    curl = ["curl", "--silent", "--unix-socket", "/run/amphora-agent.sock", "http://localhost/1.0/info"]
+    assert machine.exec(["stat", "-c", "%a %U %G", "/run/amphora-agent.sock"]) == "600 root root\n"
+    assert "/2.0/problems/not-found" in machine.exec(curl), "API 1.0 is not there"
+    config = machine.exec(["cat", "/etc/octavia/amphora-agent.conf"])
+    try:
+        grouped = config.replace("[amphora_agent]\n", "[amphora_agent]\napi_socket_group = daemon\n")
+        machine.write("/etc/octavia/amphora-agent.conf", grouped, 0o600)
+        machine.exec(["systemctl", "restart", AGENT])
+        machine.wait_for_agent()
+        assert machine.exec(["stat", "-c", "%a %U %G", "/run/amphora-agent.sock"]) == "660 root daemon\n"
+        member = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--groups=daemon"]
+        assert "/2.0/problems/not-found" in machine.exec([*member, *curl])
+        machine.exec(["systemctl", "stop", AGENT])
+        assert machine.try_exec(["test", "-e", "/run/amphora-agent.sock"]).returncode == 1
+    finally:
+        machine.write("/etc/octavia/amphora-agent.conf", config, 0o600)
+        machine.exec(["systemctl", "restart", AGENT])
+        machine.wait_for_agent()

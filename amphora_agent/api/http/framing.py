@@ -24,6 +24,10 @@ class Refused(Exception):
     """The request will not be read to its end; the text says why."""
 
 
+class TooLarge(Refused):
+    """Because it is too large."""
+
+
 class Framing:
     """Follows one request as its bytes arrive.
 
@@ -78,7 +82,7 @@ class Framing:
         end = buffer.find(_END_OF_HEAD, max(0, self._head_searched - 3))
         self._head_searched = len(buffer)
         if end > MAX_HEAD or (end < 0 and len(buffer) > MAX_HEAD):
-            raise Refused(f"the head of the request is longer than {MAX_HEAD} bytes")
+            raise TooLarge(f"the head of the request is longer than {MAX_HEAD} bytes")
         if end < 0:
             return False
         self._body_start = end + len(_END_OF_HEAD)
@@ -120,7 +124,7 @@ class Framing:
                 return False
             size = int(match[1], 16)
             if match.end() + size - self._body_start > MAX_BODY:
-                raise Refused(f"the body is larger than {MAX_BODY} bytes")
+                raise TooLarge(f"the body is larger than {MAX_BODY} bytes")
             if size == 0:
                 return self._read_trailers(buffer, match.end())
             end = match.end() + size
@@ -137,7 +141,7 @@ class Framing:
         end = buffer.find(_END_OF_HEAD, start - len(_END_OF_LINE), start + MAX_HEAD)
         if end < 0:
             if len(buffer) - start > MAX_HEAD:
-                raise Refused(f"the end of the request is longer than {MAX_HEAD} bytes")
+                raise TooLarge(f"the end of the request is longer than {MAX_HEAD} bytes")
             return False
         self._end = end + len(_END_OF_HEAD)
         return True
@@ -150,5 +154,5 @@ def _content_length(values: set[bytes]) -> int:
     if values or not value.isdigit() or len(value) > 15:
         raise Refused("the length of the body is ambiguous")
     if int(value) > MAX_BODY:
-        raise Refused(f"the body is larger than {MAX_BODY} bytes")
+        raise TooLarge(f"the body is larger than {MAX_BODY} bytes")
     return int(value)

@@ -6,11 +6,14 @@ shared in CPython, since reference counts are written all over it, and the paren
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
+import socket
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gunicorn.app.base import BaseApplication
@@ -23,11 +26,15 @@ from gunicorn.http.wsgi import Response
 from amphora_agent.api.http.lanes import ALL_THREADS
 from amphora_agent.api.http.tls import ServerContext
 from amphora_agent.core.settings import Settings
+from amphora_agent.errors import HostFailure
+from amphora_agent.host import local_socket
 from amphora_agent.host.companion import Companion
 from amphora_agent.host.notify import notify
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from amphora_agent.api.http.worker import RequestWorker
 
 LOG = logging.getLogger(__name__)
 
@@ -62,11 +69,24 @@ class RootLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
 
 
 class AgentArbiter(Arbiter):  # type: ignore[misc]
-    """The parent of the worker; it also keeps a companion process running, if it was given one."""
+    """The parent of the worker; it also keeps a companion process running, if it was given one.
 
-    def __init__(self, app: BaseApplication, companion: Companion | None) -> None:
+    Args:
+        app: what gunicorn serves.
+        companion: the process.
+        door: listens beside what gunicorn listens at.
+    """
+
+    def __init__(self, app: BaseApplication, companion: Companion | None, door: socket.socket | None) -> None:
         self._companion = companion
+        self._door = door
         super().__init__(app)
+
+    def start(self) -> None:
+        """Listen; the worker gets every listener."""
+        super().start()
+        if self._door is not None:
+            self.LISTENERS.append(self._door)
 
     def manage_workers(self) -> None:
         """Look after the worker, about once a second, and after the companion."""
@@ -79,6 +99,9 @@ class AgentArbiter(Arbiter):  # type: ignore[misc]
         """Stop the companion with the rest."""
         if self._companion is not None:
             self._companion.stop()
+        # Whoever opened it closes it, and removes its file.
+        if self._door in self.LISTENERS:
+            self.LISTENERS.remove(self._door)
         super().stop(graceful)
 
     def handle_usr2(self) -> None:
@@ -87,12 +110,12 @@ class AgentArbiter(Arbiter):  # type: ignore[misc]
 
 
 class HttpsServer(BaseApplication):  # type: ignore[misc]
-    """The HTTPS server of one agent.
+    """The HTTPS server of one agent, with its UNIX socket.
 
     Args:
         settings: address, port and TLS files.
         create_app: called in the worker.
-        on_worker_start: called in the worker, before its first request.
+        on_worker_start: called in the worker, before its first request, with what tells requests that wait of news.
         companion: process to keep running beside the worker.
 
     Raises:
@@ -103,7 +126,7 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
         self,
         settings: Settings,
         create_app: Callable[[], Flask],
-        on_worker_start: Callable[[], None],
+        on_worker_start: Callable[[Callable[[], None]], None],
         companion: Companion | None,
     ) -> None:
         self._settings = settings
@@ -111,6 +134,7 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
         self._on_worker_start = on_worker_start
         self._companion = companion
         self._context = ServerContext(settings)
+        self.local_group = self._local_group()
         super().__init__()
 
     def load_config(self) -> None:
@@ -146,11 +170,34 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
         return self._create_app()
 
     def run(self) -> None:
-        """Serve until a signal ends it."""
-        AgentArbiter(self, self._companion).run()
+        """Serve until a signal ends it.
+
+        Decision: without its UNIX socket an agent still serves its controller, so what keeps it from listening there is
+        logged and no more.
+        """
+        with contextlib.ExitStack() as stack:
+            door = None
+            if self._settings.api_socket is not None:
+                listening = local_socket.listening(Path(self._settings.api_socket), self.local_group)
+                try:
+                    door = stack.enter_context(listening)
+                except HostFailure as error:
+                    LOG.error("%s: %s", error, error.detail)
+            AgentArbiter(self, self._companion, door).run()
+
+    def _local_group(self) -> int | None:
+        """Return whose members may use the UNIX socket beside root; nobody's when there is no such group."""
+        name = self._settings.api_socket_group
+        if name is None:
+            return None
+        try:
+            return local_socket.group_id(name)
+        except HostFailure as error:
+            LOG.error("%s: %s; only root may use the UNIX socket", error, error.detail)
+            return None
 
     def _ssl_context(self, _: Config, __: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         return self._context.current()
 
-    def _post_worker_init(self, _: object) -> None:
-        self._on_worker_start()
+    def _post_worker_init(self, worker: RequestWorker) -> None:
+        self._on_worker_start(worker.tell)

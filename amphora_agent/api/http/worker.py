@@ -5,17 +5,20 @@ read from, so a few slow clients could stop all others. Here the event loop does
 request's bytes without blocking, under deadlines; a thread gets the request when its last byte is there. It costs one
 buffer per request of at most the body limit, a bound on all buffers together, and a narrow range of gunicorn
 versions, since the worker's inner methods are not a public interface.
+
+Beside mutual TLS the loop serves a UNIX socket, whose clients the kernel names. Everything else is the same there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
-import json
 import logging
 import selectors
 import socket
 import ssl
+import struct
 import time
 from concurrent.futures import Future
 from enum import Enum, auto
@@ -25,8 +28,12 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from amphora_agent.api.http.framing import Framing, Refused
+from amphora_agent.api.http.framing import MAX_HEAD, Framing, Refused, TooLarge
 from amphora_agent.api.http.lanes import Lane, Lanes, lane_of
+from amphora_agent.api.http.peers import local_address, with_peer
+from amphora_agent.api.http.refusals import Refusal, is_for_problems, response
+from amphora_agent.api.http.waiting import StillWaiting, WaitingRoom
+from amphora_agent.host import local_socket
 from amphora_agent.host.memory import give_back
 
 LOG = logging.getLogger(__name__)
@@ -38,6 +45,8 @@ IDLE_DEADLINE = 75.0
 DISCARD_DEADLINE = 10.0
 # How long what was sent may stay unacknowledged, a closed window included: gunicorn takes timeouts off the socket.
 WRITE_TIMEOUT_MS = 30_000
+# The same for a UNIX socket, where nothing is acknowledged: how long one write may wait.
+_LOCAL_WRITE_TIMEOUT = struct.pack("@ll", WRITE_TIMEOUT_MS // 1000, 0)
 # Clients that cannot be shaken hands with tell the operator about a wrong clock or certificate, not more often than so.
 REFUSAL_LOG_INTERVAL = 60.0
 MAX_DISCARD = 256 * 1024 * 1024
@@ -55,6 +64,7 @@ class Stage(Enum):
     HANDSHAKE = auto()
     IDLE = auto()
     HEAD = auto()
+    WAITING = auto()
     DISCARD = auto()
 
 
@@ -62,6 +72,7 @@ _DEADLINES = {
     Stage.HANDSHAKE: HANDSHAKE_DEADLINE,
     Stage.IDLE: IDLE_DEADLINE,
     Stage.HEAD: HEAD_DEADLINE,
+    Stage.WAITING: float("inf"),
     Stage.DISCARD: DISCARD_DEADLINE,
 }
 
@@ -85,7 +96,7 @@ class Reception:
 
 
 class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
-    """A threaded worker whose threads never wait for a client's bytes."""
+    """A threaded worker whose threads never wait for a client's bytes, nor for news."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -94,6 +105,20 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._next_refusal_log = 0.0
         self._served_bytes = 0
         self._give_back_at = 0.0
+        self._has_news = False
+
+    def load_wsgi(self) -> None:
+        """Load the application, and put the layers of the transport around it."""
+        super().load_wsgi()
+        self._room = WaitingRoom(with_peer(self.wsgi))
+        self.wsgi: WaitingRoom = self._room
+
+    def tell(self) -> None:
+        """Have the requests that wait for news served again; called by any thread."""
+        self._room.tell()
+        if self._waiting() and not self._has_news:
+            self._has_news = True
+            self.method_queue.defer(self._serve_waiting)
 
     def notify(self) -> None:
         """Tell the parent that requests are served; it starts another worker when it does not hear that for a while.
@@ -108,7 +133,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         return Lanes()
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection and begin its TLS handshake."""
+        """Take a connection: begin its TLS handshake, or see who is at the other end of the UNIX socket."""
         try:
             client, address = listener.accept()
         except OSError:
@@ -116,17 +141,39 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections - self.cfg.threads:
             self._drop_all(sorted(self._receptions.values(), key=lambda r: r.deadline)[:1])
-        client.setblocking(False)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, WRITE_TIMEOUT_MS)
         connection = TConn(self.cfg, client, address, listener.getsockname())
         try:
-            context = self.cfg.ssl_context(self.cfg, lambda: None)
-            connection.sock = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+            self._greet_local(connection) if client.family == socket.AF_UNIX else self._greet(connection)
         except OSError:
             self._close(connection)
-            return
+
+    def _greet(self, connection: TConn) -> None:
+        """Begin the TLS handshake."""
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, WRITE_TIMEOUT_MS)
+        context = self.cfg.ssl_context(self.cfg, lambda: None)
+        connection.sock = context.wrap_socket(connection.sock, server_side=True, do_handshake_on_connect=False)
         self._receive(Reception(connection, Stage.HANDSHAKE))
+
+    def _greet_local(self, connection: TConn) -> None:
+        """See who is at the other end of the UNIX socket, and refuse whoever may not ask."""
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _LOCAL_WRITE_TIMEOUT)
+        peer = local_socket.peer_of(connection.sock)
+        connection.client = local_address(peer.uid)
+        reception = Reception(connection, Stage.HEAD)
+        if not peer.may_ask(self.app.local_group):
+            LOG.warning("refused a client of the UNIX socket uid=%d", peer.uid)
+            self._refuse(reception, Refusal.FORBIDDEN, "root may ask here, and the group in api_socket_group")
+        self._receive(reception)
+
+    def handle_request(self, req: Request, conn: TConn) -> bool:
+        """Serve one request in a thread; True when the connection goes on, answered or still waiting."""
+        try:
+            return bool(super().handle_request(req, conn))
+        except StillWaiting:
+            return True
+        except BlockingIOError as error:
+            raise ConnectionResetError(errno.ECONNRESET, "the client takes no answer") from error
 
     def finish_request(self, conn: TConn, fs: Future[object]) -> None:
         """Wait for the next request of a kept connection; runs in the event loop after each answer."""
@@ -144,11 +191,20 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             return
         self._receive(reception)
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events, no longer than until the first of the waiting requests is due."""
+        now = time.monotonic()
+        visits = [self._room.visit(reception.connection.sock) for reception in self._waiting()]
+        ends = [visit.until - now for visit in visits if visit is not None]
+        super().wait_for_and_dispatch_events(max(0.0, min([timeout, *ends])))
+
     def murder_pending(self) -> None:
         """Close what has missed its deadline; gunicorn calls this in every turn of its loop."""
         now = time.monotonic()
         if not self.alive:
-            self._drop_all([r for r in self._receptions.values() if r.stage is not Stage.HEAD])
+            self._room.close()
+            self._drop_all([r for r in self._receptions.values() if r.stage not in (Stage.HEAD, Stage.WAITING)])
+        self._serve_waiting()
         if now >= self._next_sweep:
             self._next_sweep = now + SWEEP_INTERVAL
             self._drop_all([r for r in self._receptions.values() if r.deadline < now])
@@ -162,15 +218,17 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def handle_error(self, req: Request | None, client: socket.socket, addr: object, exc: BaseException) -> None:
         """Answer what gunicorn's parser refused: JSON, and 400 whatever status gunicorn has in mind."""
         del req, addr
+        is_problem = client.family == socket.AF_UNIX
         if isinstance(exc, ParseException):
-            answer = refusal(400, "Bad Request", str(exc))
+            answer = response(Refusal.MALFORMED, str(exc), is_problem=is_problem)
         else:
             LOG.error("cannot answer a request", exc_info=exc)
-            answer = refusal(500, "Internal Server Error", "see the agent's log")
+            answer = response(Refusal.MACHINE, "see the agent's log", is_problem=is_problem)
         with contextlib.suppress(OSError):
             client.sendall(answer)
 
     def _receive(self, reception: Reception) -> None:
+        """Have the event loop own a connection."""
         handle = reception.connection.sock.fileno()
         try:
             self.poller.register(handle, selectors.EVENT_READ, self._on_ready)
@@ -191,7 +249,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
                 self._wait_for(handle, selectors.EVENT_READ)
                 reception.enter(Stage.HEAD)
             self._read(reception)
-        except ssl.SSLWantReadError:
+        except (ssl.SSLWantReadError, BlockingIOError):
             self._wait_for(handle, selectors.EVENT_READ)
         except ssl.SSLWantWriteError:
             self._wait_for(handle, selectors.EVENT_WRITE)
@@ -225,6 +283,12 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             if reception.stage is Stage.IDLE:
                 reception.enter(Stage.HEAD)
             reception.buffer += data
+            if reception.stage is Stage.WAITING:
+                # The next request, which is looked at when this one is answered.
+                if len(reception.buffer) > MAX_HEAD:
+                    self._drop(reception)
+                    return
+                continue
             if self._advance(reception):
                 return
 
@@ -234,7 +298,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         try:
             complete = reception.framing.is_complete(reception.buffer)
         except Refused as refused:
-            self._refuse(reception, refusal(400, "Bad Request", str(refused)))
+            reason = Refusal.TOO_LARGE if isinstance(refused, TooLarge) else Refusal.MALFORMED
+            self._refuse(reception, reason, str(refused))
             return False
         if complete:
             return self._dispatch(reception)
@@ -243,7 +308,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             if reception.framing.awaits_consent:
                 reception.connection.sock.send(CONTINUE)
         if self._buffered() > MAX_BUFFERED:
-            self._refuse(reception, refusal(503, "Service Unavailable", "too many large requests at once"))
+            self._refuse(reception, Refusal.BUSY, "too many large requests at once")
         return False
 
     def _buffered(self) -> int:
@@ -253,28 +318,64 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         """Give a whole request to its lane; False when it is refused because too many wait there."""
         connection, lane = reception.connection, lane_of(bytes(reception.buffer[:LANE_BYTES]))
         if self.tpool.is_full(lane):
-            text = f"too many requests of the kind {lane.label!r} wait"
-            self._refuse(reception, refusal(503, "Service Unavailable", text))
+            self._refuse(reception, Refusal.BUSY, f"too many requests of the kind {lane.label!r} wait")
             return False
         self._forget(reception)
+        request = reception.framing.delimited(reception.buffer)
+        if lane is Lane.READS:
+            self._room.admit(connection.sock, request)
+        self._serve(lane, connection, request)
+        return True
+
+    def _serve(self, lane: Lane, connection: TConn, request: bytes) -> None:
+        """Give a request, and what came behind it, to a thread of its lane."""
         if connection.parser is None:
             connection.initialized = True
             connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
         connection.data_ready = True
-        connection.parser.unreader.unread(reception.framing.delimited(reception.buffer))
+        connection.parser.unreader.unread(request)
         served = self.tpool.submit(lane, functools.partial(self.handle, connection))
-        finish = functools.partial(self._finish, lane, connection, len(reception.buffer))
+        finish = functools.partial(self._finish, lane, connection, len(request))
         served.add_done_callback(lambda future: self.method_queue.defer(finish, future))
-        return True
 
     def _finish(self, lane: Lane, connection: TConn, size: int, served: Future[object]) -> None:
         self.tpool.finish(lane)
-        self.finish_request(connection, served)
+        if self._room.visit(connection.sock) is not None:
+            self._park(connection)
+        else:
+            self._room.dismiss(connection.sock)
+            self.finish_request(connection, served)
         self._served_bytes = max(self._served_bytes, size)
         self._give_back_at = time.monotonic() + SWEEP_INTERVAL  # when its thread has let go of the request
 
-    def _refuse(self, reception: Reception, answer: bytes) -> None:
+    def _park(self, connection: TConn) -> None:
+        """Keep a connection whose request waits, until there are news or its time is over."""
+        connection.parser = None  # the request will be parsed again, from the bytes that are kept
+        connection.sock.setblocking(False)
+        self._receive(Reception(connection, Stage.WAITING))
+        # What happened while its first answer was made has told nobody.
+        self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        """Serve again what waits and has a reason to be answered; what finds its lane full is looked at again soon."""
+        self._has_news = False
+        now = time.monotonic()
+        for reception in self._waiting():
+            connection = reception.connection
+            visit = self._room.visit(connection.sock)
+            if visit is not None and self._room.is_due(visit, now) and not self.tpool.is_full(Lane.READS):
+                self._forget(reception)
+                visit.request += bytes(reception.buffer)
+                self._serve(Lane.READS, connection, visit.request)
+
+    def _waiting(self) -> list[Reception]:
+        """Return the connections whose request waits; any thread may ask."""
+        return [each for each in tuple(self._receptions.values()) if each.stage is Stage.WAITING]
+
+    def _refuse(self, reception: Reception, refusal: Refusal, detail: str) -> None:
         """Answer at once, then read on for a while, or the client would see a reset instead of the answer."""
+        is_local = reception.connection.sock.family == socket.AF_UNIX
+        answer = response(refusal, detail, is_problem=is_local or is_for_problems(bytes(reception.buffer[:LANE_BYTES])))
         reception.buffer.clear()
         reception.enter(Stage.DISCARD)
         with contextlib.suppress(OSError):
@@ -299,19 +400,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def _close(self, connection: TConn) -> None:
         self.nr_conns -= 1
+        self._room.dismiss(connection.sock)
         with contextlib.suppress(OSError):
             connection.sock.close()
 
 
 def _is_hangup(error: ssl.SSLError) -> bool:
     return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-
-
-def refusal(status: int, phrase: str, text: str) -> bytes:
-    """Return a whole response in the contract's generic error shape that ends the connection."""
-    body = json.dumps({"error": f"{status} {phrase}: {text}", "http_code": status}).encode()
-    head = (
-        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body
