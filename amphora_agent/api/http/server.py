@@ -27,7 +27,7 @@ from amphora_agent.host.companion import Companion
 from amphora_agent.host.notify import notify
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from _typeshed.wsgi import WSGIApplication
 
 LOG = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
     def __init__(
         self,
         settings: Settings,
-        create_app: Callable[[], Flask],
+        create_app: Callable[[], WSGIApplication],
         on_worker_start: Callable[[], None],
         companion: Companion | None,
     ) -> None:
@@ -141,7 +141,7 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
         for name, value in options.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Flask:
+    def load(self) -> WSGIApplication:
         """Return the WSGI application."""
         return self._create_app()
 
