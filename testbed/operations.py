@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from amphora_agent.core.ids import AmphoraId, LoadBalancerId, PemName
+from amphora_agent.core.haproxy.config import peer_name
+from amphora_agent.core.ids import LoadBalancerId, PemName
 from amphora_agent.core.paths import LoadBalancerPaths, Paths, paths_of
 from amphora_agent.host.foreign import find_readers
 from amphora_agent.host.haproxy.socket import query
@@ -92,7 +93,7 @@ class Workbench:
     def upload(self, text: str) -> None:
         """Store a configuration as the controller's upload does."""
         with self.changing() as change:
-            store.upload(change, AmphoraId(AMPHORA_ID), self.lb_id, text.encode())
+            store.upload(change, peer_name(AMPHORA_ID), self.lb_id, text.encode())
 
     def act(self, action: Action) -> Performed:
         """Start, reload or stop."""

@@ -23,7 +23,7 @@ from amphora_agent.host.supervisor.systemd import SystemdSupervisor, is_booted
 from amphora_agent.operations.amphora import Amphora
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from _typeshed.wsgi import WSGIApplication
 
 LOG = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ def serve(settings_file: SettingsFile, settings: Settings, *, with_heartbeat: bo
     supervisor, look_after_units = _supervisor(settings)
     amphora = Amphora(settings_file=settings_file, started=settings, paths=paths, supervisor=supervisor)
 
-    def load() -> Flask:
-        from amphora_agent.api.app import create_app  # noqa: PLC0415 - the worker alone pays for it
+    def load() -> WSGIApplication:
+        from amphora_agent.api.dispatch import Dispatcher  # noqa: PLC0415 - the worker alone pays for it
 
-        return create_app(amphora)
+        return Dispatcher(amphora)
 
     def on_worker_start(tell: Callable[[], None]) -> None:
         from amphora_agent.operations import startup  # noqa: PLC0415 - as above

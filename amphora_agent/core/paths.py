@@ -170,6 +170,11 @@ class LvsPaths:
         return self.agent / "changed"
 
     @property
+    def document(self) -> Path:
+        """There when a document of API 2.0 made this listener; says whose it is."""
+        return self.agent / "document"
+
+    @property
     def log(self) -> Path:
         """What its keepalived printed, where no journal keeps it."""
         return self.agent / "keepalived.log"
@@ -230,6 +235,11 @@ class VrrpPaths:
         return self.agent / "applied.json"
 
     @property
+    def document(self) -> Path:
+        """There when a document of API 2.0 wants this keepalived; says whose it is."""
+        return self.agent / "document"
+
+    @property
     def child_pid(self) -> Path:
         """Written by keepalived: its VRRP child's pid; the built-in place is one for the whole machine."""
         return self.agent / "child.pid"
@@ -243,6 +253,27 @@ class VrrpPaths:
     def log(self) -> Path:
         """What keepalived printed, where no journal keeps it."""
         return self.agent / "keepalived.log"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPaths:
+    """The files of one load balancer of API 2.0, all in one directory, beside those of what serves it."""
+
+    directory: Path
+
+    @property
+    def current(self) -> Path:
+        """The document as it was applied last; its existence makes the load balancer API 2.0's."""
+        return self.directory / "current.json"
+
+    @property
+    def unfinished(self) -> Path:
+        """There while a change is under way: after a crash, what `current` says is brought about again."""
+        return self.directory / "unfinished.json"
+
+    def revision(self, generation: int) -> Path:
+        """One of the last documents."""
+        return self.directory / f"revision-{generation}.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,6 +366,20 @@ class Paths:
     def lvs(self, listener_id: ListenerId) -> LvsPaths:
         """Return the files of one UDP or SCTP listener."""
         return LvsPaths(self.base, listener_id)
+
+    @property
+    def documents(self) -> Path:
+        """Directory of the load balancers of API 2.0; absent before the first."""
+        return self.agent / "documents"
+
+    def document(self, lb_id: LoadBalancerId) -> DocumentPaths:
+        """Return the files of one load balancer of API 2.0."""
+        return DocumentPaths(self.documents / lb_id)
+
+    @property
+    def secrets(self) -> Path:
+        """Directory of API 2.0's secrets, one file each, where the load balancers' own certificates are."""
+        return self.certs / "secrets"
 
     def interface(self, name: str) -> Path:
         """Desired state of one interface in the namespace."""

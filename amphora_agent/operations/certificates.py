@@ -34,15 +34,19 @@ def store(change: Change, lb_id: LoadBalancerId, name: PemName, body: bytes) -> 
     Raises:
         HostFailure: the disk refused, or the memory that the image has for keys is not mounted.
     """
-    _refuse_the_disk(change.paths.certs)
+    refuse_the_disk(change.paths.certs)
     files.make_directory(change.paths.loadbalancer(lb_id).certs, DIRECTORY_MODE)
     files.write_atomic(change.paths.loadbalancer(lb_id).cert(name), body)
     _write_condemned(change, lb_id, _condemned(change, lb_id) - {name})
     LOG.info("stored a certificate file lb=%s file=%s bytes=%d", lb_id, name, len(body))
 
 
-def _refuse_the_disk(directory: Path) -> None:
-    """Refuse to write keys to the root disk, and into its snapshots, because a mount failed or is late."""
+def refuse_the_disk(directory: Path) -> None:
+    """Refuse to write keys to the root disk, and into its snapshots, because a mount failed or is late.
+
+    Raises:
+        HostFailure: they would come to lie there.
+    """
     is_promised = any((units / _KEYS_MOUNT_UNIT).exists() for units in _UNIT_DIRECTORIES)
     if is_promised and not directory.is_mount():
         raise HostFailure("cannot store a certificate", f"{_KEYS_MOUNT_UNIT} has not mounted {directory}")
@@ -114,15 +118,20 @@ def replace_own(change: Change, body: bytes) -> None:
     candidate = target.with_name(f"{target.name}.new")
     files.write_atomic(candidate, body)
     try:
-        _check_in_use(candidate, tls.minimum_version(change.started))
+        check_in_use(candidate, tls.minimum_version(change.started))
         files.rename_durable(candidate, target)
     finally:
         files.remove(candidate)
     LOG.info("replaced the agent's certificate")
 
 
-def _check_in_use(candidate: Path, minimum: ssl.TLSVersion) -> None:
-    """Load the file as the server will, and shake hands: another judge would let pass what then locks everybody out."""
+def check_in_use(candidate: Path, minimum: ssl.TLSVersion) -> None:
+    """Load a file as a server will, and shake hands: another judge would let pass what then locks everybody out.
+
+    Raises:
+        InvalidRequest: TLS cannot be spoken with it.
+        HostFailure: the machine refused.
+    """
     try:
         tls.check_handshake(tls.server_context(candidate, minimum))
     except HostFailure as error:

@@ -62,6 +62,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
                 LOG.error("cannot restore everything: %s %s", error, getattr(error, "detail", ""))
         if look_after_units is not None:
             amphora.watchers.start("units", look_after_units)
+    _look_after_documents(amphora)
     amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(amphora).look)
     amphora.watchers.start(settling.WATCHER, settling.SettlingWatcher(amphora).look)
     amphora.watchers.start(mastership.WATCHER, mastership.MastershipWatcher(amphora).look)
@@ -70,6 +71,13 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     amphora.watchers.start(
         advertisements.WATCHER, functools.partial(amphora.advertisements.send_due, amphora.paths.netns)
     )
+
+
+def _look_after_documents(amphora: Amphora) -> None:
+    if amphora.paths.documents.exists():
+        from amphora_agent.operations.document import watch  # noqa: PLC0415 - most amphorae have no document
+
+        watch.begin(amphora)
 
 
 def _restore_scripts(change: Change) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from amphora_agent.core.ids import AmphoraId, LoadBalancerId
+from amphora_agent.core.haproxy.config import peer_name
+from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
@@ -82,7 +83,7 @@ def test_details_come_all_the_same(amphora: Amphora) -> None:
     ("call", "message"),
     [
         (
-            lambda amphora: store.upload(amphora, AmphoraId(AMPHORA_ID), LB, CONFIG),
+            lambda amphora: store.upload(amphora, peer_name(AMPHORA_ID), LB, CONFIG),
             "Error enabling octavia-keepalived service",
         ),
         (lambda amphora: follow.perform(amphora, LB, Action.STOP), "Error stoping haproxy"),

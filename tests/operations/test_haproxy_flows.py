@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from amphora_agent.core.haproxy.config import peer_name
 from amphora_agent.core.ids import AmphoraId, PemName
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
 from amphora_agent.host.procfs import process_start_time
@@ -149,7 +150,7 @@ def test_certificates_configuration_and_reload_are_one_change(bench: Workbench) 
         other.start()
         certificates.store(change, bench.lb_id, name, pem)
         certificates.store(change, bench.lb_id, crt_list, f"{bench.own.cert(name)}\n".encode())
-        store.upload(change, AmphoraId(AMPHORA_ID), bench.lb_id, text.encode())
+        store.upload(change, peer_name(AMPHORA_ID), bench.lb_id, text.encode())
         assert follow.perform(change, bench.lb_id, Action.RELOAD).started
     other.join(10)
     assert others == [bench.own.config.read_text()]

@@ -32,7 +32,7 @@ from amphora_agent.host.companion import Companion
 from amphora_agent.host.notify import notify
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from _typeshed.wsgi import WSGIApplication
 
     from amphora_agent.api.http.worker import RequestWorker
 
@@ -125,7 +125,7 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
     def __init__(
         self,
         settings: Settings,
-        create_app: Callable[[], Flask],
+        create_app: Callable[[], WSGIApplication],
         on_worker_start: Callable[[Callable[[], None]], None],
         companion: Companion | None,
     ) -> None:
@@ -165,7 +165,7 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
         for name, value in options.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Flask:
+    def load(self) -> WSGIApplication:
         """Return the WSGI application."""
         return self._create_app()
 

@@ -11,7 +11,7 @@ from amphora_agent.api.v1.identity import loadbalancer_id, pem_name
 from amphora_agent.api.v1.loadbalancers import md5
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.errors import NotFound
-from amphora_agent.operations import certificates
+from amphora_agent.operations import certificates, ownership
 from amphora_agent.operations.amphora import Amphora
 
 
@@ -19,6 +19,7 @@ def put_certificate(amphora: Amphora, lb_id: str, filename: str) -> ResponseRetu
     """PUT loadbalancer/<lb>/certificates/<file>: opaque bytes."""
     name, body = pem_name(filename), request.get_data()
     with amphora.changing() as change:
+        ownership.require_controllers(change, loadbalancer_id(lb_id))
         certificates.store(change, loadbalancer_id(lb_id), name, body)
     return {"message": "OK"}, HTTPStatus.OK, {"ETag": md5(body)}
 
@@ -37,6 +38,7 @@ def delete_certificate(amphora: Amphora, lb_id: str, filename: str) -> ResponseR
     name = pem_name(filename)
     if is_id(lb_id):
         with amphora.changing() as change:
+            ownership.require_controllers(change, LoadBalancerId(lb_id))
             certificates.delete(change, LoadBalancerId(lb_id), name)
     return {"message": "OK"}
 

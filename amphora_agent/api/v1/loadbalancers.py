@@ -9,8 +9,10 @@ from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from amphora_agent.api.v1.identity import amphora_id, loadbalancer_id
+from amphora_agent.core.haproxy.config import peer_name
 from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
+from amphora_agent.operations import ownership
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import follow, store
@@ -30,7 +32,8 @@ def put_haproxy(amphora: Amphora, amphora_name: str, lb_id: str) -> ResponseRetu
     if len(body) > MAX_CONFIG:
         raise InvalidRequest("Invalid request", f"the configuration is larger than {MAX_CONFIG} bytes")
     with amphora.changing() as change:
-        store.upload(change, sender, target, body)
+        ownership.require_controllers(change, target)
+        store.upload(change, peer_name(sender), target, body)
     return {"message": "OK"}, HTTPStatus.ACCEPTED, {"ETag": md5(body)}
 
 
@@ -47,6 +50,7 @@ def put_action(amphora: Amphora, object_id: str, action: str) -> ResponseReturnV
     wanted = Action(action.lower())
     lb_id = loadbalancer_id(object_id)
     with amphora.changing() as change:
+        ownership.require_controllers(change, lb_id)
         text = _perform(change, lb_id, wanted)
     return {"message": "OK", "details": text}, HTTPStatus.ACCEPTED
 
@@ -67,6 +71,7 @@ def delete_listener(amphora: Amphora, object_id: str) -> ResponseReturnValue:
     if not is_id(object_id):
         return {"message": "OK"}
     with amphora.changing() as change:
+        ownership.require_controllers(change, LoadBalancerId(object_id))
         if not exists(change, LoadBalancerId(object_id)):
             lvs_listeners.delete(change, ListenerId(object_id))
         store.delete(change, LoadBalancerId(object_id))

@@ -10,11 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from amphora_agent.core.ids import ListenerId, LoadBalancerId
+from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
 
 _ROOT = UUID("6f6f1b0f-3c0e-5d0a-9b57-2a54c2f3e9d1")
 # In no name, so that no two paths of names are one text.
 _SEPARATOR = "\n"
+
+
+def loadbalancer_id(name: str) -> LoadBalancerId:
+    """Return the id of a load balancer by its name; a UUID is its own."""
+    return LoadBalancerId(name if is_id(name) else str(uuid5(_ROOT, name)))
 
 
 @dataclass(frozen=True, slots=True)

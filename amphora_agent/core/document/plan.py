@@ -99,6 +99,21 @@ def plan_of(decision: Decision, names: Names) -> Plan:
             assert_never(decision)
 
 
+def combined(haproxy: Plan | None, others: tuple[PlannedStep, ...]) -> Plan:
+    """Return the plan of HAProxy together with what is done to LVS listeners and the pair's keepalived."""
+    plan = haproxy or Plan(decision="nothing", reason="no listener of HAProxy's", reload=False, steps=())
+    if not others:
+        return plan
+    words = "; ".join(f"{step.do} {step.subject}" for step in others)
+    is_quiet = plan.decision == "nothing"
+    return Plan(
+        decision="runtime" if is_quiet else plan.decision,
+        reason=words if is_quiet else f"{plan.reason}; {words}",
+        reload=plan.reload,
+        steps=plan.steps + others,
+    )
+
+
 def _planned(step: RuntimeStep, names: Names) -> PlannedStep:
     """Return one step in words; what a file of a certificate is about is the secret in it."""
     match step:

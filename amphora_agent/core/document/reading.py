@@ -88,12 +88,17 @@ class _Pairs(dict[str, object]):
 
 def read(body: bytes) -> Reading | tuple[Problem, ...]:
     """Return the document of a body of any bytes, or its problems in the document's order, at most MAX_PROBLEMS."""
+    tree = parse_json(body)
+    return (tree,) if isinstance(tree, Problem) else read_tree(tree)
+
+
+def parse_json(body: bytes) -> object:
+    """Return a body's JSON value, whose objects know which keys came twice, or the `Problem` that it is none."""
     try:
         msgspec.json.decode(body)  # refuses what `json` lets through: lone surrogates, NaN, bytes that are no UTF-8
-        tree = json.loads(body, object_pairs_hook=_Pairs)
+        return json.loads(body, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
-        return (Problem(pointer="", where="the document", detail=f"this is no JSON: {error}", expected="JSON"),)
-    return read_tree(tree)
+        return Problem(pointer="", where="the document", detail=f"this is no JSON: {error}", expected="JSON")
 
 
 def read_tree(tree: object) -> Reading | tuple[Problem, ...]:

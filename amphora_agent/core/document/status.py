@@ -33,6 +33,14 @@ class Operating(StrEnum):
     NO_MONITOR = "NO_MONITOR"
 
 
+class Role(StrEnum):
+    """What an amphora of a pair is; FAULT: its keepalived does not run."""
+
+    MASTER = "MASTER"
+    BACKUP = "BACKUP"
+    FAULT = "FAULT"
+
+
 # What the words of a heartbeat begin with, and what they mean with the reason for it.
 _MEMBER_WORDS = {
     "UP": (Operating.ONLINE, ""),
@@ -43,6 +51,8 @@ _MEMBER_WORDS = {
     "no check": (Operating.NO_MONITOR, ""),
     "RESTARTING": (Operating.ONLINE, "the first check is under way"),
 }
+
+_DRAINED_BY_WEIGHT = frozenset({Operating.DRAINING, Operating.ONLINE, Operating.NO_MONITOR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +247,6 @@ def _of_member(member: Member, word: str | None) -> tuple[Operating, str]:
     operating, reason = next(
         (meaning for prefix, meaning in _MEMBER_WORDS.items() if word.startswith(prefix)), (Operating.ERROR, word)
     )
-    if operating is Operating.DRAINING and member.weight == 0:
-        reason = "weight 0"
+    if member.weight == 0 and operating in _DRAINED_BY_WEIGHT:
+        return Operating.DRAINING, "weight 0"
     return operating, reason

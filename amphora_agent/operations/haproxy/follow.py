@@ -10,7 +10,7 @@ from typing import assert_never
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy import memory as haproxy_memory
 from amphora_agent.core.haproxy import process as haproxy_process
-from amphora_agent.core.haproxy.change import Nothing, Reload, Runtime, Start, Stored, decide
+from amphora_agent.core.haproxy.change import Decision, Nothing, Reload, Runtime, Start, Stored, decide
 from amphora_agent.core.haproxy.endpoints import endpoints, shares_ports
 from amphora_agent.core.haproxy.servers_state import filter_servers_state
 from amphora_agent.core.haproxy.version import Version
@@ -41,10 +41,20 @@ STATE_TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """How an action ended; `started` when HAProxy was not running before a reload or start."""
+    """How an action ended: `started` when HAProxy was not running before a reload or start; a stop has no decision."""
 
     started: bool
     reason: str
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Where an instance stands: what it was given, its version, and what makes it follow the stored files."""
+
+    applied: AppliedConfig | None
+    version: Version | None
+    decision: Decision
 
 
 def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
@@ -74,19 +84,25 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
     return performed
 
 
+def look(change: Change, instance: Instance, stored: Stored) -> Situation:
+    """Return what it takes to get the running HAProxy to the stored files; touches nothing."""
+    runs = is_alive(change, instance)
+    worker = haproxy_master.ask_worker(instance.paths.admin_socket) if runs else None
+    applied = read_applied(instance.paths)
+    permissions = runtime.permissions(change, instance.paths, applied, worker)
+    decision = decide(applied, stored, None if worker is None else worker.process, permissions)
+    if isinstance(decision, Start) and runs:
+        decision = Reload("HAProxy runs but does not answer")
+    return Situation(applied, permissions.version, decision)
+
+
 def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
     """Decide how the running HAProxy gets to the stored files, do it, and record what it then runs."""
     began = time.monotonic()
-    runs = is_alive(change, instance)
-    worker = haproxy_master.ask_worker(instance.paths.admin_socket) if runs else None
-    running = None if worker is None else worker.process
-    applied = read_applied(instance.paths)
-    permissions = runtime.permissions(change, instance.paths, applied, worker)
-    decision = decide(applied, stored, running, permissions)
-    if isinstance(decision, Start) and runs:
-        decision = Reload("HAProxy runs but does not answer")
-    if isinstance(decision, Runtime) and applied is not None and permissions.version is not None:
-        decision = _change(change, instance, decision, applied, stored, permissions.version)
+    now = look(change, instance, stored)
+    decision, applied = now.decision, now.applied
+    if isinstance(decision, Runtime) and applied is not None and now.version is not None:
+        decision = _change(change, instance, decision, applied, stored, now.version)
     match decision:
         case Nothing() | Runtime():
             pass
@@ -99,7 +115,7 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
             assert_never(decision)
     certificates.remove_condemned(change, instance.lb_id, stored.digests.keys())
     change.changes.note(instance.lb_id, decision, time.monotonic() - began)
-    return Performed(started=isinstance(decision, Start), reason=decision.reason)
+    return Performed(started=isinstance(decision, Start), reason=decision.reason, decision=decision)
 
 
 def _change(

@@ -30,16 +30,17 @@ class Instance:
         return self.paths.lb_id
 
 
-def instance_of(amphora: Amphora, lb_id: LoadBalancerId, amphora_id: AmphoraId | None = None) -> Instance:
+def instance_of(amphora: Amphora, lb_id: LoadBalancerId, peer: str | None = None) -> Instance:
     """Return a load balancer's instance, whether it is stored yet or not.
 
     Args:
         amphora: where it is.
         lb_id: a checked id.
-        amphora_id: names the peer; None: as the last upload named it, or our own id where there was none.
+        peer: this amphora's name among HAProxy's peers; None: as the last upload had it, or made from our own id.
     """
     own = amphora.paths.loadbalancer(lb_id)
-    peer = _stored_peer(amphora, own) if amphora_id is None else peer_name(amphora_id)
+    if peer is None:
+        peer = _stored_peer(amphora, own)
     read = config_files(own, own.config, amphora.paths.user_group if amphora.paths.user_group.exists() else None)
     return Instance(own, haproxy_unit(own, amphora.paths.netns, amphora.started.haproxy_cmd, read, peer), peer)
 

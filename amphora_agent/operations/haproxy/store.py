@@ -11,7 +11,7 @@ from pathlib import Path
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy import process as haproxy_process
 from amphora_agent.core.haproxy.version import Version
-from amphora_agent.core.ids import AmphoraId, LoadBalancerId, is_id
+from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.paths import LoadBalancerPaths
 from amphora_agent.errors import InvalidRequest, reported_as
 from amphora_agent.host import files, machine
@@ -28,10 +28,16 @@ LOG = logging.getLogger(__name__)
 CHECK_TIMEOUT = 55.0
 
 
-def upload(change: Change, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: bytes) -> None:
+def upload(change: Change, peer: str, lb_id: LoadBalancerId, body: bytes) -> None:
     """Validate a configuration with HAProxy itself and store it; the running process is not touched.
 
     A rejected one is kept as `haproxy.cfg.new-failed`, and the one before it stays in force.
+
+    Args:
+        change: where.
+        peer: this amphora's name among HAProxy's peers.
+        lb_id: of which load balancer.
+        body: the configuration.
 
     Raises:
         InvalidRequest: not UTF-8, the firewall refuses it, or HAProxy rejects it (its words in the detail).
@@ -42,7 +48,7 @@ def upload(change: Change, amphora_id: AmphoraId, lb_id: LoadBalancerId, body: b
     except UnicodeDecodeError as error:
         raise InvalidRequest("Invalid request", f"the configuration is not UTF-8: {error.reason}") from error
     firewall.admit(change, lb_id, text)
-    instance = instance_of(change, lb_id, amphora_id)
+    instance = instance_of(change, lb_id, peer)
     version = haproxy_binary.installed_version(change.started.haproxy_cmd)
     text = haproxy_config.rewrite_for(text, version)
     files.make_directory(instance.paths.directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from amphora_agent.core.haproxy import config as haproxy_config
@@ -10,11 +11,16 @@ from amphora_agent.core.haproxy.change import Stored
 from amphora_agent.host import files
 
 
-def gather(text: str) -> Stored:
+def gather(text: str, unwritten: Mapping[str, bytes] | None = None) -> Stored:
     """Return the configuration with the digests of what it names; what is missing is left out.
 
     A directory counts with all it holds, or a certificate renewed in it would go unseen.
+
+    Args:
+        text: the configuration.
+        unwritten: path -> content of files that are not on the disk yet, or not like this.
     """
+    ahead = unwritten or {}
     config = haproxy_config.parse(text)
     lists = haproxy_config.crt_lists(config)
     pending = sorted(haproxy_config.referenced_files(config))
@@ -22,7 +28,9 @@ def gather(text: str) -> Stored:
     contents: dict[str, str] = {}
     while pending:
         name = pending.pop()
-        data = files.read_named(Path(name)) if name not in digests else None
+        if name in digests:
+            continue
+        data = ahead[name] if name in ahead else files.read_named(Path(name))
         if data is None:
             continue
         digests[name] = hashlib.sha256(data).hexdigest()

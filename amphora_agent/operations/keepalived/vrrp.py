@@ -105,6 +105,19 @@ def stop(change: Change) -> None:
     release_vips(change)
 
 
+def remove(change: Change) -> None:
+    """Stop keepalived and remove all of it but the checks; without it is fine.
+
+    Raises:
+        HostFailure: it still runs, or the disk refused.
+    """
+    stop(change)
+    change.supervisor.disable(life_cycle.of_vrrp(change.paths).unit)
+    files.remove(change.paths.vrrp.config)
+    files.remove(change.paths.vrrp.agent)
+    LOG.info("removed the VRRP configuration")
+
+
 def start(change: Change) -> None:
     """Start keepalived.
 

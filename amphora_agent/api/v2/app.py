@@ -1,0 +1,33 @@
+"""The application of API 2.0, made at its first request: amphorae that never see one do not pay for it."""
+
+from __future__ import annotations
+
+import functools
+
+from flask import Flask
+
+from amphora_agent.api.app import take_body
+from amphora_agent.api.http.framing import MAX_BODY
+from amphora_agent.api.v2 import problems
+from amphora_agent.api.v2.routes import ROUTES
+from amphora_agent.operations.amphora import Amphora
+
+
+def create_app(amphora: Amphora) -> Flask:
+    """Return the WSGI application that serves what is below `/2.0`."""
+    app = Flask("amphora_agent.api.v2", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.url_map.redirect_defaults = False
+    for route in ROUTES:
+        app.add_url_rule(
+            route.rule,
+            endpoint=f"{route.method} {route.rule}",
+            view_func=functools.partial(route.view, amphora),
+            methods=[route.method],
+            provide_automatic_options=False,
+        )
+    app.before_request(take_body)
+    problems.register(app)
+    return app

@@ -1,0 +1,122 @@
+"""What a request of API 2.0 asks, checked at the edge: ids, query parameters, preconditions, bodies."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import abort, request
+
+from amphora_agent.core.document.identity import loadbalancer_id
+from amphora_agent.core.document.problem import Problem
+from amphora_agent.core.document.reading import Reading, read
+from amphora_agent.core.ids import LoadBalancerId, is_id
+from amphora_agent.errors import InvalidRequest
+from amphora_agent.operations.document.refusals import InvalidDocument, PreconditionFailed
+
+JSON = "application/json"
+LONGEST_CONFIRM = 3600
+LONGEST_WAIT = 60
+_FLAGS = {"true": True, "1": True, "": True, "false": False, "0": False}
+
+
+def lb_id(text: str) -> LoadBalancerId:
+    """Return a load balancer by its name or id."""
+    return loadbalancer_id(text)
+
+
+def by() -> str:
+    """Return who asks: the transport knows."""
+    return str(request.environ.get("amphora.peer", "unknown"))
+
+
+def flag(name: str) -> bool:
+    """Return a query parameter that is true or false.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    text = request.args.get(name, "false").lower()
+    if text not in _FLAGS:
+        raise InvalidRequest("The query is malformed", f"{name}: expected true or false")
+    return _FLAGS[text]
+
+
+def number(name: str, default: int, most: int) -> int:
+    """Return a query parameter that is a whole number.
+
+    Raises:
+        InvalidRequest: it is something else, or out of its bounds.
+    """
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
+        raise InvalidRequest("The query is malformed", f"{name}: expected a number from 0 to {most}")
+    return int(text)
+
+
+def confirm() -> float | None:
+    """Return the seconds within which the change is to be confirmed; None when it stays anyway.
+
+    Raises:
+        InvalidRequest: out of bounds.
+    """
+    seconds = number("confirm", 0, LONGEST_CONFIRM)
+    if "confirm" in request.args and seconds == 0:
+        raise InvalidRequest("The query is malformed", f"confirm: expected a number from 1 to {LONGEST_CONFIRM}")
+    return float(seconds) if seconds else None
+
+
+def json_body() -> bytes:
+    """Return the body of a request that must be JSON; 415 for another type."""
+    if request.mimetype != JSON:
+        abort(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type: {JSON}")
+    return request.get_data()
+
+
+def document(named: str) -> Reading:
+    """Return the document in the body.
+
+    Args:
+        named: the load balancer in the path; a document put under a name bears that name.
+
+    Raises:
+        InvalidDocument: with all that is wrong with its shape.
+    """
+    reading = shaped(read(json_body()))
+    if not is_id(named) and reading.document.name != named:
+        detail = f"the document is of {reading.document.name!r}"
+        raise InvalidDocument((Problem(pointer="/name", where="the document", detail=detail, expected=repr(named)),))
+    return reading
+
+
+def shaped(found: Reading | tuple[Problem, ...]) -> Reading:
+    """Return what was read.
+
+    Raises:
+        InvalidDocument: it has not the right shape.
+    """
+    if isinstance(found, Reading):
+        return found
+    raise InvalidDocument(found)
+
+
+def require_match(etag: str | None) -> None:
+    """Check the request's preconditions against what is there now.
+
+    Args:
+        etag: None when there is nothing.
+
+    Raises:
+        PreconditionFailed: somebody else was quicker.
+    """
+    wanted, unwanted = request.headers.get("If-Match"), request.headers.get("If-None-Match")
+    if wanted is not None and (etag is None or not _is_among(etag, wanted)):
+        raise PreconditionFailed("it is not what If-Match says", etag)
+    if unwanted is not None and etag is not None and _is_among(etag, unwanted):
+        raise PreconditionFailed("it is there already", etag)
+
+
+def _is_among(etag: str, header: str) -> bool:
+    entries = [entry.strip().removeprefix("W/") for entry in header.split(",")]
+    return "*" in entries or etag in entries

@@ -1,0 +1,236 @@
+"""Apply a document: one document, one change, and all of it or nothing. A dry run decides by the same functions.
+
+    require -> begin -> bring about -> commit
+                          fails: bring about what was applied last, or clear away
+
+Crash-safe: `begin` leaves a mark that `commit` takes away; in between, what was applied last is brought about again at
+the next start of the agent.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import msgspec
+
+from amphora_agent.core.document.differences import Difference, differences
+from amphora_agent.core.document.model import Document
+from amphora_agent.core.document.place import Place, lvs_listeners
+from amphora_agent.core.document.plan import Plan, combined, names_of, plan_of, text_difference
+from amphora_agent.core.document.stored import Drained, Revert, Stored, still_there
+from amphora_agent.core.haproxy.change import Decision
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.errors import AgentError, InvalidRequest, NotFound
+from amphora_agent.host import files
+from amphora_agent.operations.amphora import Change
+from amphora_agent.operations.document import desired, serve, store
+from amphora_agent.operations.document.desired import Desired
+from amphora_agent.operations.document.refusals import NotApplied, RefusedByProgram
+from amphora_agent.operations.events import EventKind
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be applied, and who asked.
+
+    Attributes:
+        drained: members without new clients; None: those of before, as far as they are still there.
+        confirm: seconds until the change is taken back unless it is confirmed; None: it stays.
+    """
+
+    document: Document
+    by: str
+    drained: tuple[Drained, ...] | None = None
+    confirm: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What came of it, or would: `stored` is what is now remembered, `diff` of HAProxy's text and of dry runs alone."""
+
+    lb_id: LoadBalancerId
+    stored: Stored
+    plan: Plan
+    differences: tuple[Difference, ...]
+    is_dry_run: bool
+    diff: str = ""
+
+
+def apply(change: Change, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
+    """Bring the load balancer to a document; on return it serves.
+
+    Raises:
+        InvalidDocument: nothing was touched.
+        RefusedByProgram, NotApplied: what was applied before serves.
+    """
+    desired.require_valid(change, lb_id, wanted.document)
+    before = store.find(change, lb_id)
+    drained = _drained(before, wanted)
+    aim = desired.desired_of(change, lb_id, wanted.document, drained)
+    others = serve.other_steps(change, lb_id, aim, _lvs_names(change, lb_id, before, wanted.document))
+    store.begin(change, lb_id)
+    began = time.monotonic()
+    decision = _bring_about(change, lb_id, aim)
+    plan = combined(_haproxy_plan(change, lb_id, decision, before, wanted.document), others)
+    stored = _stored(before, wanted, drained, plan, time.monotonic() - began)
+    store.commit(change, lb_id, stored, is_revision=_is_new(before, wanted.document))
+    found = differences(None if before is None else before.document, wanted.document)
+    _tell(change, lb_id, EventKind.APPLIED, f"generation {stored.generation}: {plan.decision}, {plan.reason}")
+    return Applied(lb_id=lb_id, stored=stored, plan=plan, differences=found, is_dry_run=False)
+
+
+def plan(change: Change, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
+    """Return what `apply` would do; touches nothing.
+
+    Raises:
+        InvalidDocument: as `apply`.
+    """
+    desired.require_valid(change, lb_id, wanted.document)
+    before = store.find(change, lb_id)
+    drained = _drained(before, wanted)
+    aim = desired.desired_of(change, lb_id, wanted.document, drained)
+    others = serve.other_steps(change, lb_id, aim, _lvs_names(change, lb_id, before, wanted.document))
+    decision = serve.foresee(change, lb_id, aim)
+    planned = combined(_haproxy_plan(change, lb_id, decision, before, wanted.document), others)
+    running = (files.read_optional(change.paths.loadbalancer(lb_id).config) or b"").decode("utf-8", "replace")
+    return Applied(
+        lb_id=lb_id,
+        stored=_stored(before, wanted, drained, planned, 0.0),
+        plan=planned,
+        differences=differences(None if before is None else before.document, wanted.document),
+        is_dry_run=True,
+        diff=text_difference(running, aim.haproxy or ""),
+    )
+
+
+def apply_again(change: Change, lb_id: LoadBalancerId, by: str) -> Applied:
+    """Apply what was applied last, because something it needs has changed."""
+    return apply(change, lb_id, Wanted(document=store.get(change, lb_id).document, by=by))
+
+
+def confirm(change: Change, lb_id: LoadBalancerId) -> Stored:
+    """Keep a change that was to be taken back.
+
+    Raises:
+        NotFound: there is no such load balancer, or nothing to confirm.
+    """
+    stored = store.get(change, lb_id)
+    if stored.revert is None:
+        raise NotFound("There is nothing to confirm", f"generation {stored.generation} stays as it is")
+    stored = msgspec.structs.replace(stored, revert=None)
+    store.commit(change, lb_id, stored, is_revision=True)
+    _tell(change, lb_id, EventKind.CONFIRMED, f"generation {stored.generation}")
+    return stored
+
+
+def delete(change: Change, lb_id: LoadBalancerId) -> None:
+    """Stop a load balancer and remove all of it.
+
+    Raises:
+        NotFound: there is none.
+        HostFailure: something is left; the next start of the agent removes it, or the same call.
+    """
+    if not change.paths.document(lb_id).directory.exists():
+        raise NotFound("There is no such load balancer", f"no document of {lb_id}")
+    store.begin(change, lb_id)
+    store.forget(change, lb_id)
+    serve.clear_away(change, lb_id)
+    store.remove(change, lb_id)
+    _tell(change, lb_id, EventKind.DELETED, "")
+    LOG.info("deleted the load balancer of a document lb=%s", lb_id)
+
+
+def recover(change: Change, lb_id: LoadBalancerId) -> None:
+    """Bring about what was applied last, after a change that did not end.
+
+    Raises:
+        AgentError: it could not be; the mark is still there.
+    """
+    last = store.find(change, lb_id)
+    if last is None:
+        serve.clear_away(change, lb_id)
+        store.remove(change, lb_id)
+    else:
+        serve.bring_about(change, lb_id, desired.desired_of(change, lb_id, last.document, last.drained))
+        store.end(change, lb_id)
+    LOG.warning("took back a change that had not ended lb=%s", lb_id)
+
+
+def _bring_about(change: Change, lb_id: LoadBalancerId, aim: Desired) -> Decision | None:
+    try:
+        return serve.bring_about(change, lb_id, aim)
+    except InvalidRequest as error:
+        took_back = _take_back(change, lb_id)
+        raise RefusedByProgram("The configuration is refused", f"{error.detail}{took_back}") from error
+    except (AgentError, OSError) as error:
+        took_back = _take_back(change, lb_id)
+        detail = f"{error}: {getattr(error, 'detail', '')}{took_back}"
+        raise NotApplied("The document could not be applied", detail) from error
+
+
+def _take_back(change: Change, lb_id: LoadBalancerId) -> str:
+    """Bring about what was applied last; return what is to be added to the failure's words."""
+    try:
+        recover(change, lb_id)
+    except (AgentError, OSError) as error:
+        LOG.error("cannot take a change back lb=%s: %s: %s", lb_id, error, getattr(error, "detail", ""))
+        return f"\nwhat was there before could not be brought back yet: {error}"
+    _tell(change, lb_id, EventKind.ROLLED_BACK, "a change could not be applied")
+    return ""
+
+
+def _drained(before: Stored | None, wanted: Wanted) -> tuple[Drained, ...]:
+    asked = wanted.drained if wanted.drained is not None else (before.drained if before is not None else ())
+    return still_there(asked, wanted.document)
+
+
+def _is_new(before: Stored | None, document: Document) -> bool:
+    return before is None or before.document != document
+
+
+def _stored(before: Stored | None, wanted: Wanted, drained: tuple[Drained, ...], plan: Plan, seconds: float) -> Stored:
+    now = time.time()
+    generation = 0 if before is None else before.generation
+    return Stored(
+        document=wanted.document,
+        generation=generation + _is_new(before, wanted.document),
+        at=now,
+        by=wanted.by,
+        decision=plan.decision,
+        reason=plan.reason,
+        seconds=seconds,
+        drained=drained,
+        revert=_revert(before, wanted, now),
+    )
+
+
+def _revert(before: Stored | None, wanted: Wanted, now: float) -> Revert | None:
+    """Return what is to be taken back and when; what was not confirmed before is taken back with it."""
+    pending = None if before is None else before.revert
+    if wanted.confirm is None:
+        return None if _is_new(before, wanted.document) else pending
+    confirmed = 0 if before is None else before.generation
+    return Revert(confirmed if pending is None else pending.generation, now + wanted.confirm)
+
+
+def _haproxy_plan(
+    change: Change, lb_id: LoadBalancerId, decision: Decision | None, before: Stored | None, document: Document
+) -> Plan | None:
+    if decision is None:
+        return None
+    documents = [document] if before is None else [before.document, document]
+    return plan_of(decision, names_of(Place(lb_id, change.paths), documents))
+
+
+def _lvs_names(change: Change, lb_id: LoadBalancerId, before: Stored | None, document: Document) -> dict[str, str]:
+    identity = Place(lb_id, change.paths).identity
+    documents = [document] if before is None else [before.document, document]
+    return {identity.listener(each.name): each.name for one in documents for each in lvs_listeners(one)}
+
+
+def _tell(change: Change, lb_id: LoadBalancerId, kind: EventKind, detail: str) -> None:
+    change.events.append(kind, lb_id, "", detail, at=time.time())

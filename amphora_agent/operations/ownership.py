@@ -1,0 +1,64 @@
+"""Whose a load balancer is. API 1.0 asks before it changes one, so that two masters never fight over it.
+
+Decision: one owner per load balancer, the first who wrote it. What a document made is read-only to the controller's
+API, and the other way round; a merge of two wills would surprise both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
+from amphora_agent.core.paths import Paths
+from amphora_agent.errors import Conflict
+from amphora_agent.host import files
+from amphora_agent.operations.amphora import Change
+from amphora_agent.operations.inventory import lvs_listener_ids
+
+_MARKER_MODE = 0o600
+
+
+def has_document(paths: Paths, lb_id: LoadBalancerId) -> bool:
+    """Tell whether a load balancer is API 2.0's, one that is being deleted included."""
+    return paths.document(lb_id).directory.exists()
+
+
+def require_controllers(change: Change, lb_id: LoadBalancerId) -> None:
+    """Refuse a change by API 1.0 of a load balancer, or of an LVS listener by its id, that a document made.
+
+    Raises:
+        Conflict: it is API 2.0's.
+    """
+    if is_id(lb_id) and (has_document(change.paths, lb_id) or change.paths.lvs(ListenerId(lb_id)).document.exists()):
+        raise Conflict("Owned by API 2.0", f"a document describes {lb_id}; change or delete that")
+
+
+def require_controllers_vrrp(change: Change) -> None:
+    """Refuse a change by API 1.0 of the pair's keepalived that a document made.
+
+    Raises:
+        Conflict: it is API 2.0's.
+    """
+    if change.paths.vrrp.document.exists():
+        raise Conflict("Owned by API 2.0", "a document describes the pair; change or delete that")
+
+
+def listeners_of(paths: Paths, lb_id: LoadBalancerId) -> tuple[ListenerId, ...]:
+    """Return the LVS listeners that a load balancer's document made."""
+    return tuple(each for each in lvs_listener_ids(paths) if _owner(paths.lvs(each).document) == lb_id)
+
+
+def vrrp_owner(paths: Paths) -> LoadBalancerId | None:
+    """Return the load balancer whose document made the pair's keepalived, None when none did."""
+    return _owner(paths.vrrp.document)
+
+
+def mark(path: Path, lb_id: LoadBalancerId) -> None:
+    """Say whose something is, before it is made."""
+    files.make_directory(path.parent, 0o700)
+    files.write_if_changed(path, lb_id.encode(), _MARKER_MODE)
+
+
+def _owner(path: Path) -> LoadBalancerId | None:
+    data = files.read_optional(path)
+    return None if data is None else LoadBalancerId(data.decode("ascii", "replace"))

@@ -1,0 +1,246 @@
+"""API 2.0 through its WSGI application, with real HAProxy behind it: statuses, bodies, preconditions, problems."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.datastructures import Headers
+
+from amphora_agent.api.v2.app import create_app
+from amphora_agent.core.document.identity import loadbalancer_id
+from testbed.amphora import AMPHORA_ID, LB_ID
+from testbed.operations import Workbench
+from testbed.pki import Pki
+from tests.operations.test_documents import Json, shop
+
+LB = "/2.0/loadbalancers/shop"
+MEMBERS = f"{LB}/pools/web/members"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status_code: int
+    content_type: str
+    headers: Headers
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """The body."""
+        return self.data.decode()
+
+    @property
+    def json(self) -> Any:
+        """What the body says."""
+        return json.loads(self.data)
+
+
+@dataclass(frozen=True)
+class Client:
+    """The application, asked without a socket."""
+
+    flask: FlaskClient
+
+    def ask(self, method: str, path: str, **options: Any) -> Answer:
+        """Make a request."""
+        response = self.flask.open(path, method=method, **options)
+        return Answer(response.status_code, response.content_type, response.headers, response.data)
+
+    get = functools.partialmethod(ask, "GET")
+    put = functools.partialmethod(ask, "PUT")
+    post = functools.partialmethod(ask, "POST")
+    delete = functools.partialmethod(ask, "DELETE")
+
+
+@pytest.fixture
+def client(bench: Workbench) -> Client:
+    bench.lb_id = loadbalancer_id("shop")
+    return Client(create_app(bench.amphora).test_client())
+
+
+def put(client: Client, tree: object, path: str = LB, **options: Any) -> Answer:
+    return client.ask("PUT", path, json=tree, **options)
+
+
+def problem_of(response: Answer) -> Json:
+    assert response.content_type == "application/problem+json"
+    problem: Json = response.json
+    assert problem["status"] == response.status_code
+    return problem
+
+
+def test_a_document_is_applied_read_back_and_listed(client: Client, bench: Workbench) -> None:
+    created = put(client, shop("w1", "w2"))
+    assert created.status_code == 200, created.text
+    assert (created.json["decision"], created.json["generation"], created.json["dry_run"]) == ("start", 1, False)
+    assert bench.accepts()
+    read = client.get(LB)
+    assert read.json["pools"][0]["members"][1]["name"] == "w2"
+    assert read.headers["ETag"] == created.headers["ETag"] == created.json["etag"]
+    assert client.get(f"/2.0/loadbalancers/{bench.lb_id}").data == read.data
+    (listed,) = client.get("/2.0/loadbalancers").json
+    assert (listed["name"], listed["owner"]) == ("shop", "api2")
+
+
+def test_a_dry_run_says_what_the_change_then_does(client: Client, bench: Workbench) -> None:
+    put(client, shop("w1"))
+    planned = put(client, shop("w1", "w2"), f"{LB}?dry_run=true").json
+    assert planned["dry_run"]
+    assert "+" in planned["diff"]
+    assert len(bench.members()) == 1
+    done = put(client, shop("w1", "w2")).json
+    same = ("decision", "reason", "reload", "steps", "differences", "generation", "etag")
+    assert {key: done[key] for key in same} == {key: planned[key] for key in same}
+
+
+def test_preconditions(client: Client) -> None:
+    first = put(client, shop("w1"), headers={"If-None-Match": "*"})
+    assert first.status_code == 200
+    again = put(client, shop("w1", "w2"), headers={"If-None-Match": "*"})
+    assert problem_of(again)["etag"] == first.json["etag"]
+    assert again.status_code == 412
+    stale = put(client, shop("w1", "w2"), headers={"If-Match": '"0"'})
+    assert stale.status_code == 412
+    assert put(client, shop("w1", "w2"), headers={"If-Match": first.json["etag"]}).status_code == 200
+
+
+def test_every_problem_of_a_document_is_told_at_once(client: Client) -> None:
+    broken = shop("w1", "w1")
+    broken["listeners"][0]["default_pool"] = "nowhere"
+    problem = problem_of(put(client, broken))
+    assert problem["status"] == 422
+    assert [each["pointer"] for each in problem["errors"]] == ["/listeners/0/default_pool", "/pools/0/members/1/name"]
+
+
+def test_a_member_of_another_shape_is_placed_in_the_document(client: Client) -> None:
+    put(client, shop("w1", "w2"))
+    problem = problem_of(put(client, {"address": "192.0.2.12", "protocol_port": 70000}, f"{MEMBERS}/w2"))
+    (error,) = problem["errors"]
+    assert error["pointer"] == "/pools/0/members/1/protocol_port"
+    assert error["where"] == "pool web, member w2"
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "status"),
+    [
+        (LB, {"data": "name: shop", "content_type": "application/yaml"}, 415),
+        (LB, {"data": b"\xff", "content_type": "application/json"}, 422),
+        (f"{LB}?dry_run=maybe", {"json": shop("w1")}, 400),
+        (f"{LB}?confirm=0", {"json": shop("w1")}, 400),
+        ("/2.0/loadbalancers/other", {"json": shop("w1")}, 422),
+        (f"{LB}/nothing", {"json": {}}, 404),
+        ("/2.0/loadbalancers", {"json": {}}, 405),
+    ],
+)
+def test_what_is_no_request_is_refused(client: Client, path: str, options: Json, status: int) -> None:
+    assert problem_of(client.put(path, **options))["status"] == status
+    assert client.get("/2.0/loadbalancers").json == []
+
+
+def test_members_are_replaced_added_drained_and_removed(client: Client, bench: Workbench) -> None:
+    put(client, shop("w1", "w2"))
+    worker = bench.worker()
+    listed = client.get(MEMBERS)
+    third = {"name": "w3", "address": "192.0.2.13", "protocol_port": 8080}
+    replaced = put(client, [*listed.json, third], MEMBERS, headers={"If-Match": listed.headers["ETag"]})
+    assert [step["do"] for step in replaced.json["steps"]] == ["add"]
+    stale = put(client, [], MEMBERS, headers={"If-Match": listed.headers["ETag"]})
+    assert stale.status_code == 412
+    assert put(client, {"address": "192.0.2.14", "protocol_port": 80}, f"{MEMBERS}/w4").status_code == 200
+    assert client.post(f"{MEMBERS}/w4/drain").json["steps"] == [{"do": "set weight 0", "subject": "member web/w4"}]
+    status = client.get(f"{LB}/status").json
+    members = {each["name"]: each for each in status["listeners"][0]["pools"][0]["members"]}
+    assert members["w4"]["operating"] == "DRAINING"
+    assert members["w4"]["drained"]["by"] == "unknown"
+    assert members["w1"]["drained"] is None
+    assert client.post(f"{MEMBERS}/w4/ready").status_code == 200
+    assert client.delete(f"{MEMBERS}/w4").status_code == 200
+    assert client.delete(f"{MEMBERS}/w4").status_code == 404
+    assert bench.worker() == worker
+
+
+def test_the_status_says_what_serves(client: Client) -> None:
+    put(client, shop("w1"))
+    status = client.get(f"{LB}/status").json
+    assert (status["generation"], status["observed_generation"], status["role"]) == (1, 1, None)
+    assert {each["type"]: each["status"] for each in status["conditions"]} == {
+        "Accepted": True,
+        "Programmed": True,
+        "Healthy": True,
+    }
+    (listener,) = status["listeners"]
+    assert (listener["operating"], listener["connections"]) == ("ONLINE", 0)
+    assert listener["pools"][0]["members"][0]["operating"] == "NO_MONITOR"
+    assert status["last_apply"]["decision"] == "start"
+
+
+def test_an_older_revision_is_read_and_restored(client: Client) -> None:
+    put(client, shop("w1"))
+    put(client, shop("w1", "w2"))
+    assert [each["number"] for each in client.get(f"{LB}/revisions").json] == [2, 1]
+    old = client.get(f"{LB}/revisions/1")
+    restored = client.post(f"{LB}/revisions/1/restore").json
+    assert restored["generation"] == 3
+    assert client.get(LB).headers["ETag"] == old.headers["ETag"]
+    assert client.get(f"{LB}/revisions/9").status_code == 404
+
+
+def test_a_change_waits_to_be_confirmed_and_is_kept(client: Client) -> None:
+    put(client, shop("w1"))
+    assert problem_of(client.post(f"{LB}/confirm"))["status"] == 409
+    assert put(client, shop("w1", "w2"), f"{LB}?confirm=600").json["revert_at"]
+    assert client.post(f"{LB}/confirm").json["revert_at"] is None
+    assert client.get(f"{LB}/plan").json["decision"] == "nothing"
+
+
+def test_what_a_controller_wrote_is_not_touched(client: Client, bench: Workbench) -> None:
+    bench.apply(bench.sample("haproxy/01-http-basic.cfg").replace(LB_ID, bench.lb_id))
+    assert problem_of(put(client, shop("w1")))["type"].endswith("/owned-by-controller")
+    assert problem_of(client.delete(LB))["status"] == 409
+    (listed,) = client.get("/2.0/loadbalancers").json
+    assert listed["owner"] == "controller"
+    assert put(client, shop("w1"), f"{LB}?adopt=true").status_code == 200
+    assert client.get(LB).status_code == 200
+
+
+def test_secrets_are_kept_told_of_and_never_returned(client: Client, bench: Workbench) -> None:
+    pki = Pki.mint(AMPHORA_ID)
+    pem = pki.issue("shop.example.org")
+    stored = client.put("/2.0/secrets/shop-rsa", data=pem)
+    assert stored.status_code == 200, stored.text
+    assert stored.json["secret"]["kind"] == "certificate"
+    assert "PRIVATE" not in stored.text
+    tls = shop("w1")
+    tls["listeners"][0] |= {"protocol": "TERMINATED_HTTPS", "default_tls_container_ref": "shop-rsa"}
+    put(client, tls)
+    worker = bench.worker()
+    renewed = client.put("/2.0/secrets/shop-rsa", data=pki.issue("shop.example.org")).json
+    assert [step["do"] for step in renewed["applied"][0]["steps"]] == ["exchange"]
+    assert bench.worker() == worker
+    assert problem_of(client.delete("/2.0/secrets/shop-rsa"))["type"].endswith("/in-use")
+    assert problem_of(client.put("/2.0/secrets/shop-rsa", data=pem[:200]))["status"] == 422
+    assert client.get("/2.0/secrets/shop-rsa").json["sha256"] == renewed["secret"]["sha256"]
+    assert client.get("/2.0/secrets/other").status_code == 404
+
+
+def test_a_deleted_load_balancer_is_gone(client: Client, bench: Workbench) -> None:
+    put(client, shop("w1"))
+    assert client.delete(LB).status_code == 204
+    assert client.delete(LB).status_code == 404
+    assert client.get(f"{LB}/status").status_code == 404
+    assert bench.netns.pids() == ()
+    assert [each["kind"] for each in client.get("/2.0/events").json["events"]] == ["applied", "deleted"]
+
+
+def test_the_configurations_can_be_read(client: Client) -> None:
+    put(client, shop("w1"))
+    rendered, running = client.get(f"{LB}/rendered").json, client.get(f"{LB}/running").json
+    assert "192.0.2.11" in rendered["haproxy"]
+    assert rendered == running
