@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WAIT = "amphora.wait"
 PLACES = 16
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 60
 # Bytes of one request, with what came behind it; a larger one is answered at once.
 MAX_KEPT = 2 * MAX_HEAD
 

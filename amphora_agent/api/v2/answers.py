@@ -212,3 +212,44 @@ class Events(_Answer, frozen=True):
     latest: int
     lost: bool
     events: tuple[EventAnswer, ...]
+
+
+class Health(_Answer, frozen=True):
+    """Requests are served."""
+
+    status: Literal["ok"]
+
+
+class Versions(_Answer, frozen=True):
+    """Versions of the agent, of its APIs, and of the programs it drives; empty where one is not installed."""
+
+    agent: str
+    api: tuple[str, ...]
+    haproxy: str
+    keepalived: str
+
+
+class Route(_Answer, frozen=True):
+    """A route of an interface."""
+
+    destination: str
+    nexthop: str
+
+
+class Interface(_Answer, frozen=True):
+    """An interface in the namespace as it is wanted: addresses in CIDR notation, MTU in bytes (null: its own)."""
+
+    name: str
+    mac: str
+    addresses: tuple[str, ...]
+    gateway: str | None
+    mtu: int | None
+    routes: tuple[Route, ...]
+
+
+class InterfaceOutcome(_Answer, frozen=True):
+    """What became of an interface, or would in a dry run: the steps in words."""
+
+    interface: Interface
+    dry_run: bool
+    steps: tuple[str, ...]

@@ -6,6 +6,8 @@ from http import HTTPStatus
 
 from flask import abort, request
 
+from amphora_agent.api.http.peers import PEER
+from amphora_agent.api.http.waiting import LONGEST_WAIT, WAIT
 from amphora_agent.core.document.identity import loadbalancer_id
 from amphora_agent.core.document.problem import Problem
 from amphora_agent.core.document.reading import Reading, read
@@ -15,7 +17,6 @@ from amphora_agent.operations.document.refusals import InvalidDocument, Precondi
 
 JSON = "application/json"
 LONGEST_CONFIRM = 3600
-LONGEST_WAIT = 60
 _FLAGS = {"true": True, "1": True, "": True, "false": False, "0": False}
 
 
@@ -26,7 +27,7 @@ def lb_id(text: str) -> LoadBalancerId:
 
 def by() -> str:
     """Return who asks: the transport knows."""
-    return str(request.environ.get("amphora.peer", "unknown"))
+    return str(request.environ.get(PEER, "unknown"))
 
 
 def flag(name: str) -> bool:
@@ -41,8 +42,8 @@ def flag(name: str) -> bool:
     return _FLAGS[text]
 
 
-def number(name: str, default: int, most: int) -> int:
-    """Return a query parameter that is a whole number.
+def number(name: str, least: int, most: int, *, default: int) -> int:
+    """Return a query parameter that is a whole number within bounds; `default` when it is not there.
 
     Raises:
         InvalidRequest: it is something else, or out of its bounds.
@@ -50,9 +51,18 @@ def number(name: str, default: int, most: int) -> int:
     text = request.args.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
-        raise InvalidRequest("The query is malformed", f"{name}: expected a number from 0 to {most}")
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        raise InvalidRequest("The query is malformed", f"{name}: expected a number from {least} to {most}")
     return int(text)
+
+
+def wait_for_news() -> None:
+    """Have the transport keep this answer until there are news, for as long as the request says it would wait.
+
+    Raises:
+        InvalidRequest: that is no number of seconds, or too many.
+    """
+    request.environ[WAIT] = number("wait", 0, LONGEST_WAIT, default=0)
 
 
 def confirm() -> float | None:
@@ -61,10 +71,7 @@ def confirm() -> float | None:
     Raises:
         InvalidRequest: out of bounds.
     """
-    seconds = number("confirm", 0, LONGEST_CONFIRM)
-    if "confirm" in request.args and seconds == 0:
-        raise InvalidRequest("The query is malformed", f"confirm: expected a number from 1 to {LONGEST_CONFIRM}")
-    return float(seconds) if seconds else None
+    return float(number("confirm", 1, LONGEST_CONFIRM, default=0)) or None
 
 
 def json_body() -> bytes:

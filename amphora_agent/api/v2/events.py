@@ -1,4 +1,4 @@
-"""Endpoint of events. A wait is the transport's: when this is called, something is due."""
+"""Endpoint of events. Who waits for one that is not there yet waits in the transport."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from amphora_agent.operations.amphora import Amphora
 
 def get(amphora: Amphora) -> Response:
     """Return what happened after a sequence, of one load balancer or of all."""
-    after = asked.number("after", 0, 2**53)
-    asked.number("wait", 0, asked.LONGEST_WAIT)
+    after = asked.number("after", 0, 2**53 - 1, default=0)
     named = request.args.get("loadbalancer")
     wanted = None if named is None else asked.lb_id(named)
     latest = amphora.events.latest
     found = tuple(event for event in amphora.events.since(after) if wanted in {None, event.loadbalancer})
     lost = amphora.events.has_lost(after)
+    if not found and not lost:
+        asked.wait_for_news()
     return shape.json(answers.Events(latest=latest, lost=lost, events=tuple(shape.event(each) for each in found)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask.typing import ResponseReturnValue
 
-from amphora_agent.api.v2 import answers, events, loadbalancers, members, secrets
+from amphora_agent.api.v2 import about, answers, events, loadbalancers, members, secrets
 from amphora_agent.core.document.model import Document, Member
 
 View = Callable[..., ResponseReturnValue]
@@ -229,5 +229,21 @@ ROUTES: tuple[Route, ...] = (
         answer=answers.Events,
         faults=(400, 503),
         query=("after", "wait", "loadbalancer"),
+    ),
+    Route(
+        method="GET",
+        rule="/2.0/health",
+        view=about.get_health,
+        summary="Learn that requests are served.",
+        answer=answers.Health,
+        faults=(),
+    ),
+    Route(
+        method="GET",
+        rule="/2.0/version",
+        view=about.get_version,
+        summary="Get the versions of the agent and of the programs it drives.",
+        answer=answers.Versions,
+        faults=(500,),
     ),
 )
