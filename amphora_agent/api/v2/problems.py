@@ -53,7 +53,7 @@ KINDS: Mapping[type[AgentError], Kind] = {
     RefusedByProgram: Kind("refused-by-haproxy", HTTPStatus.UNPROCESSABLE_ENTITY),
     NotApplied: Kind("not-applied", HTTPStatus.INTERNAL_SERVER_ERROR),
 }
-_HTTP_SLUGS = {
+HTTP_SLUGS = {
     400: "malformed",
     403: "forbidden",
     404: "not-found",
@@ -102,9 +102,9 @@ def _answer_agent_error(error: AgentError) -> Response:
 
 
 def _answer_http_error(error: HTTPException) -> Response:
-    code = error.code if error.code in _HTTP_SLUGS else 400
+    code = error.code if error.code in HTTP_SLUGS else 400
     status = HTTPStatus(int(code or 400))
-    response = answer(_HTTP_SLUGS[status], status, status.phrase, error.description or "")
+    response = answer(HTTP_SLUGS[status], status, status.phrase, error.description or "")
     allowed = getattr(error, "valid_methods", None)
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))
