@@ -100,9 +100,8 @@ def post_confirm(amphora: Amphora, lb: str) -> Response:
 
 def get_plan(amphora: Amphora, lb: str) -> Response:
     """Return what would make what runs equal to what is stored."""
-    with amphora.changing() as change:
-        stored = own(change, lb)
-        planned = apply.plan(change, asked.lb_id(lb), Wanted(document=stored.document, by=asked.by()))
+    stored = own(amphora, lb)
+    planned = apply.plan(amphora, asked.lb_id(lb), Wanted(document=stored.document, by=asked.by()))
     return answer(amphora, planned)
 
 

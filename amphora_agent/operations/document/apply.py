@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from amphora_agent.core.document.differences import Difference, differences
 from amphora_agent.core.document.model import Document
 from amphora_agent.core.document.place import Place, lvs_listeners
-from amphora_agent.core.document.plan import Plan, combined, names_of, plan_of, text_difference
+from amphora_agent.core.document.plan import Plan, PlannedStep, combined, names_of, plan_of, text_difference
 from amphora_agent.core.document.stored import Drained, Revert, Stored, still_there
 from amphora_agent.core.haproxy.change import Decision
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import AgentError, InvalidRequest, NotFound
 from amphora_agent.host import files
-from amphora_agent.operations.amphora import Change
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.document import desired, serve, store
 from amphora_agent.operations.document.desired import Desired
 from amphora_agent.operations.document.refusals import NotApplied, RefusedByProgram
@@ -60,6 +60,20 @@ class Applied:
     diff: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Aim:
+    """What was looked at before anything is touched: what was applied last, what is desired, what else is to be done.
+
+    `is_new`: the document differs from the one before.
+    """
+
+    before: Stored | None
+    drained: tuple[Drained, ...]
+    desired: Desired
+    others: tuple[PlannedStep, ...]
+    is_new: bool
+
+
 def apply(change: Change, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
     """Bring the load balancer to a document; on return it serves.
 
@@ -67,44 +81,28 @@ def apply(change: Change, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
         InvalidDocument: nothing was touched.
         RefusedByProgram, NotApplied: what was applied before serves.
     """
-    desired.require_valid(change, lb_id, wanted.document)
-    before = store.find(change, lb_id)
-    drained = _drained(before, wanted)
-    aim = desired.desired_of(change, lb_id, wanted.document, drained)
-    others = serve.other_steps(change, lb_id, aim, _lvs_names(change, lb_id, before, wanted.document))
+    aim = _aim(change, lb_id, wanted)
     store.begin(change, lb_id)
     began = time.monotonic()
-    decision = _bring_about(change, lb_id, aim)
-    plan = combined(_haproxy_plan(change, lb_id, decision, before, wanted.document), others)
-    stored = _stored(before, wanted, drained, plan, time.monotonic() - began)
-    store.commit(change, lb_id, stored, is_revision=_is_new(before, wanted.document))
-    found = differences(None if before is None else before.document, wanted.document)
-    _tell(change, lb_id, EventKind.APPLIED, f"generation {stored.generation}: {plan.decision}, {plan.reason}")
-    return Applied(lb_id=lb_id, stored=stored, plan=plan, differences=found, is_dry_run=False)
+    decision = _bring_about(change, lb_id, aim.desired)
+    applied = _applied(lb_id, wanted, aim, decision, seconds=time.monotonic() - began)
+    store.commit(change, lb_id, applied.stored, is_revision=aim.is_new)
+    detail = f"generation {applied.stored.generation}: {applied.plan.decision}, {applied.plan.reason}"
+    _tell(change, lb_id, EventKind.APPLIED, detail)
+    return applied
 
 
-def plan(change: Change, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
-    """Return what `apply` would do; touches nothing.
+def plan(amphora: Amphora, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
+    """Return what `apply` would do; touches nothing, and takes no lock.
 
     Raises:
         InvalidDocument: as `apply`.
     """
-    desired.require_valid(change, lb_id, wanted.document)
-    before = store.find(change, lb_id)
-    drained = _drained(before, wanted)
-    aim = desired.desired_of(change, lb_id, wanted.document, drained)
-    others = serve.other_steps(change, lb_id, aim, _lvs_names(change, lb_id, before, wanted.document))
-    decision = serve.foresee(change, lb_id, aim)
-    planned = combined(_haproxy_plan(change, lb_id, decision, before, wanted.document), others)
-    running = (files.read_optional(change.paths.loadbalancer(lb_id).config) or b"").decode("utf-8", "replace")
-    return Applied(
-        lb_id=lb_id,
-        stored=_stored(before, wanted, drained, planned, 0.0),
-        plan=planned,
-        differences=differences(None if before is None else before.document, wanted.document),
-        is_dry_run=True,
-        diff=text_difference(running, aim.haproxy or ""),
-    )
+    aim = _aim(amphora, lb_id, wanted)
+    decision = serve.foresee(amphora, lb_id, aim.desired)
+    running = (files.read_optional(amphora.paths.loadbalancer(lb_id).config) or b"").decode("utf-8", "replace")
+    planned = _applied(lb_id, wanted, aim, decision, seconds=0.0)
+    return replace(planned, is_dry_run=True, diff=text_difference(running, aim.desired.haproxy or ""))
 
 
 def apply_again(change: Change, lb_id: LoadBalancerId, by: str) -> Applied:
@@ -160,6 +158,56 @@ def recover(change: Change, lb_id: LoadBalancerId) -> None:
     LOG.warning("took back a change that had not ended lb=%s", lb_id)
 
 
+def _aim(amphora: Amphora, lb_id: LoadBalancerId, wanted: Wanted) -> _Aim:
+    desired.require_valid(amphora, lb_id, wanted.document)
+    before = store.find(amphora, lb_id)
+    asked = wanted.drained if wanted.drained is not None else (before.drained if before is not None else ())
+    drained = still_there(asked, wanted.document)
+    aim = desired.desired_of(amphora, lb_id, wanted.document, drained)
+    return _Aim(
+        before=before,
+        drained=drained,
+        desired=aim,
+        others=serve.other_steps(amphora, lb_id, aim, _lvs_names(aim.place, before, wanted.document)),
+        is_new=before is None or before.document != wanted.document,
+    )
+
+
+def _applied(lb_id: LoadBalancerId, wanted: Wanted, aim: _Aim, decision: Decision | None, *, seconds: float) -> Applied:
+    documents = [wanted.document] if aim.before is None else [aim.before.document, wanted.document]
+    names = names_of(aim.desired.place, documents)
+    haproxy = None if decision is None else plan_of(decision, names)
+    plan = combined(haproxy, aim.others)
+    now = time.time()
+    stored = Stored(
+        document=wanted.document,
+        generation=(0 if aim.before is None else aim.before.generation) + aim.is_new,
+        at=now,
+        by=wanted.by,
+        decision=plan.decision,
+        reason=plan.reason,
+        seconds=seconds,
+        drained=aim.drained,
+        revert=_revert(aim, wanted, now),
+    )
+    found = differences(None if aim.before is None else aim.before.document, wanted.document)
+    return Applied(lb_id=lb_id, stored=stored, plan=plan, differences=found, is_dry_run=False)
+
+
+def _revert(aim: _Aim, wanted: Wanted, now: float) -> Revert | None:
+    """Return what is to be taken back and when; what was not confirmed before is taken back with it."""
+    pending = None if aim.before is None else aim.before.revert
+    if wanted.confirm is None:
+        return None if aim.is_new else pending
+    confirmed = 0 if aim.before is None else aim.before.generation
+    return Revert(confirmed if pending is None else pending.generation, now + wanted.confirm)
+
+
+def _lvs_names(place: Place, before: Stored | None, document: Document) -> dict[str, str]:
+    documents = [document] if before is None else [before.document, document]
+    return {place.identity.listener(each.name): each.name for one in documents for each in lvs_listeners(one)}
+
+
 def _bring_about(change: Change, lb_id: LoadBalancerId, aim: Desired) -> Decision | None:
     try:
         return serve.bring_about(change, lb_id, aim)
@@ -181,55 +229,6 @@ def _take_back(change: Change, lb_id: LoadBalancerId) -> str:
         return f"\nwhat was there before could not be brought back yet: {error}"
     _tell(change, lb_id, EventKind.ROLLED_BACK, "a change could not be applied")
     return ""
-
-
-def _drained(before: Stored | None, wanted: Wanted) -> tuple[Drained, ...]:
-    asked = wanted.drained if wanted.drained is not None else (before.drained if before is not None else ())
-    return still_there(asked, wanted.document)
-
-
-def _is_new(before: Stored | None, document: Document) -> bool:
-    return before is None or before.document != document
-
-
-def _stored(before: Stored | None, wanted: Wanted, drained: tuple[Drained, ...], plan: Plan, seconds: float) -> Stored:
-    now = time.time()
-    generation = 0 if before is None else before.generation
-    return Stored(
-        document=wanted.document,
-        generation=generation + _is_new(before, wanted.document),
-        at=now,
-        by=wanted.by,
-        decision=plan.decision,
-        reason=plan.reason,
-        seconds=seconds,
-        drained=drained,
-        revert=_revert(before, wanted, now),
-    )
-
-
-def _revert(before: Stored | None, wanted: Wanted, now: float) -> Revert | None:
-    """Return what is to be taken back and when; what was not confirmed before is taken back with it."""
-    pending = None if before is None else before.revert
-    if wanted.confirm is None:
-        return None if _is_new(before, wanted.document) else pending
-    confirmed = 0 if before is None else before.generation
-    return Revert(confirmed if pending is None else pending.generation, now + wanted.confirm)
-
-
-def _haproxy_plan(
-    change: Change, lb_id: LoadBalancerId, decision: Decision | None, before: Stored | None, document: Document
-) -> Plan | None:
-    if decision is None:
-        return None
-    documents = [document] if before is None else [before.document, document]
-    return plan_of(decision, names_of(Place(lb_id, change.paths), documents))
-
-
-def _lvs_names(change: Change, lb_id: LoadBalancerId, before: Stored | None, document: Document) -> dict[str, str]:
-    identity = Place(lb_id, change.paths).identity
-    documents = [document] if before is None else [before.document, document]
-    return {identity.listener(each.name): each.name for one in documents for each in lvs_listeners(one)}
 
 
 def _tell(change: Change, lb_id: LoadBalancerId, kind: EventKind, detail: str) -> None:

@@ -61,12 +61,12 @@ def clear_away(change: Change, lb_id: LoadBalancerId) -> None:
     files.remove(change.paths.loadbalancer(lb_id).certs)
 
 
-def foresee(change: Change, lb_id: LoadBalancerId, desired: Desired) -> Decision | None:
+def foresee(amphora: Amphora, lb_id: LoadBalancerId, desired: Desired) -> Decision | None:
     """Return what it would take of HAProxy, None when it has nothing to do with it. Touches nothing."""
     if desired.haproxy is None:
         return None
     stored = stored_files.gather(desired.haproxy, desired.paths)
-    return follow.look(change, instance_of(change, lb_id, desired.rendered.local_peer), stored).decision
+    return follow.look(amphora, instance_of(amphora, lb_id, desired.rendered.local_peer), stored).decision
 
 
 def other_steps(

@@ -10,7 +10,7 @@ from typing import assert_never
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy import memory as haproxy_memory
 from amphora_agent.core.haproxy import process as haproxy_process
-from amphora_agent.core.haproxy.change import Decision, Nothing, Reload, Runtime, Start, Stored, decide
+from amphora_agent.core.haproxy.change import Decision, Nothing, Permissions, Reload, Runtime, Start, Stored, decide
 from amphora_agent.core.haproxy.endpoints import endpoints, shares_ports
 from amphora_agent.core.haproxy.servers_state import filter_servers_state
 from amphora_agent.core.haproxy.version import Version
@@ -50,10 +50,10 @@ class Performed:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Where an instance stands: what it was given, its version, and what makes it follow the stored files."""
+    """Where an instance stands: what it was given, what may be done to it, what makes it follow the stored files."""
 
     applied: AppliedConfig | None
-    version: Version | None
+    permissions: Permissions
     decision: Decision
 
 
@@ -84,25 +84,26 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
     return performed
 
 
-def look(change: Change, instance: Instance, stored: Stored) -> Situation:
+def look(amphora: Amphora, instance: Instance, stored: Stored) -> Situation:
     """Return what it takes to get the running HAProxy to the stored files; touches nothing."""
-    runs = is_alive(change, instance)
+    runs = is_alive(amphora, instance)
     worker = haproxy_master.ask_worker(instance.paths.admin_socket) if runs else None
     applied = read_applied(instance.paths)
-    permissions = runtime.permissions(change, instance.paths, applied, worker)
+    permissions = runtime.permissions(amphora, instance.paths, applied, worker)
     decision = decide(applied, stored, None if worker is None else worker.process, permissions)
     if isinstance(decision, Start) and runs:
         decision = Reload("HAProxy runs but does not answer")
-    return Situation(applied, permissions.version, decision)
+    return Situation(applied, permissions, decision)
 
 
 def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
     """Decide how the running HAProxy gets to the stored files, do it, and record what it then runs."""
     began = time.monotonic()
     now = look(change, instance, stored)
-    decision, applied = now.decision, now.applied
-    if isinstance(decision, Runtime) and applied is not None and now.version is not None:
-        decision = _change(change, instance, decision, applied, stored, now.version)
+    decision, applied, version = now.decision, now.applied, now.permissions.version
+    runtime.remember_reload_only(instance.paths, now.permissions.reload_only)
+    if isinstance(decision, Runtime) and applied is not None and version is not None:
+        decision = _change(change, instance, decision, applied, stored, version)
     match decision:
         case Nothing() | Runtime():
             pass

@@ -21,7 +21,7 @@ from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.haproxy.master import Worker
 from amphora_agent.host.procfs import TICKS_PER_SECOND
 from amphora_agent.host.uptime import boot_seconds
-from amphora_agent.operations.amphora import Change
+from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.haproxy import removals
 from amphora_agent.operations.haproxy.proxy import FAILURE, RunningProxy
 
@@ -31,30 +31,33 @@ PLAN_TIMEOUT = 10.0
 
 
 def permissions(
-    change: Change, own: LoadBalancerPaths, applied: AppliedConfig | None, worker: Worker | None
+    amphora: Amphora, own: LoadBalancerPaths, applied: AppliedConfig | None, worker: Worker | None
 ) -> Permissions:
-    """Return what may be done at run time, and record it when the worker crashed after a runtime change.
-
-    The record is gone at the next start of the agent: `clear_reload_only`.
+    """Return what may be done at run time.
 
     Args:
-        change: for the settings.
+        amphora: for the settings.
         own: files of the load balancer.
         applied: what was last given to HAProxy, None when it is not known.
         worker: the current one, None when none answers.
     """
-    settings, running = change.settings_file.current(), None if worker is None else worker.process
+    settings, running = amphora.settings_file.current(), None if worker is None else worker.process
     reason = (files.read_optional(own.reload_only) or b"").decode("utf-8", "replace")
     if not reason and applied is not None and has_crashed(applied, running, boot_seconds(), TICKS_PER_SECOND):
         reason = "HAProxy ended soon after a change at run time"
-        files.write_volatile(own.reload_only, reason.encode())
-        LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", own.lb_id, reason)
     return Permissions(
         version=None if worker is None else worker.version,
         runtime_changes=settings.runtime_changes,
         reload_only=reason,
         new_members_start_down=settings.new_members_start_down,
     )
+
+
+def remember_reload_only(own: LoadBalancerPaths, reason: str) -> None:
+    """Record why changes to a load balancer are reloads from now on, until the agent's next start."""
+    if reason and not own.reload_only.exists():
+        files.write_volatile(own.reload_only, reason.encode())
+        LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", own.lb_id, reason)
 
 
 def clear_reload_only(change: Change) -> None:
