@@ -22,7 +22,7 @@ from typing import Self
 from amphora_agent.core.haproxy.config import peer_name
 from amphora_agent.core.ids import LoadBalancerId, PemName
 from amphora_agent.core.paths import LoadBalancerPaths, Paths, paths_of
-from amphora_agent.host.foreign import find_readers
+from amphora_agent.host.haproxy import processes
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.network import netns
 from amphora_agent.host.procfs import read_pid
@@ -43,9 +43,15 @@ ASK_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Workbench:
-    """One load balancer on one amphora; leaves nothing behind on exit."""
+    """One load balancer on one amphora; leaves nothing behind on exit.
+
+    Args:
+        lb_id: the load balancer.
+        haproxy: path of the HAProxy to use, empty for the installed one.
+    """
 
     lb_id: LoadBalancerId = LB
+    haproxy: str = ""
     amphora: Amphora = field(init=False)
     netns: Namespace = field(init=False)
     directory: Path = field(init=False)
@@ -122,7 +128,7 @@ class Workbench:
 
     def masters(self) -> tuple[int, ...]:
         """Return every HAProxy that runs the stored configuration, workers left out."""
-        return find_readers(self.own.config, self.paths.netns)
+        return processes.find(self.own.config, self.paths.netns)
 
     def connect(self, port: int = 80) -> socket.socket:
         """Return a connection to the VIP; OSError when it is refused."""
@@ -162,7 +168,7 @@ class Workbench:
             f"""[haproxy_amphora]
 base_path = {self.directory}/octavia
 base_cert_dir = {self.directory}/octavia/certs
-haproxy_cmd = {shutil.which("haproxy") or "/usr/sbin/haproxy"}
+haproxy_cmd = {self.haproxy or shutil.which("haproxy") or "/usr/sbin/haproxy"}
 [amphora_agent]
 agent_server_network_dir = {self.directory}/interfaces
 agent_server_cert = {self.directory}/server.pem
