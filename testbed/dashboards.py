@@ -58,6 +58,13 @@ def _rate(name: str, by: str, labels: str = "") -> str:
     return f'sum by ({by}) (rate({name}{{instance=~"$amphora"{labels}}}{_RATE}))'
 
 
+def _quantiles(name: str, by: str) -> dict[str, str]:
+    return {
+        f"p{share} {{{{{by}}}}}": f"histogram_quantile(0.{share}, {_rate(f'{name}_bucket', f'le, {by}')})"
+        for share in (50, 95, 99)
+    }
+
+
 LOAD_BALANCER = Dashboard(
     "amphora-loadbalancer",
     "Amphora: one load balancer",
@@ -120,13 +127,24 @@ LOAD_BALANCER = Dashboard(
         ),
         "Latency": (
             Panel(
+                "HTTP requests",
+                "s",
+                _quantiles("amphora_listener_duration_seconds", "listener"),
+                description="Until the last byte of the response. Where there is none, see amphora_latency_source.",
+            ),
+            Panel(
+                "TCP sessions",
+                "s",
+                _quantiles("amphora_listener_session_duration_seconds", "listener"),
+                description="How long sessions of TCP listeners last. See amphora_latency_source where there is none.",
+            ),
+            Panel(
                 "Pools, average of the last 1,024",
                 "s",
                 {
                     f"{word} {{{{pool}}}}": f"octavia_pool_{word}_time_average_seconds{_ONE}"
                     for word in ("queue", "connect", "response", "total")
                 },
-                width=24,
             ),
         ),
         "Members": (

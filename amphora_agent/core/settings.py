@@ -104,6 +104,7 @@ class Settings:
     configuration_allow: tuple[str, ...] = ()
     api_socket: str | None = "/run/amphora-agent.sock"
     api_socket_group: str | None = None
+    latency_histograms: bool = True
 
     oddities: tuple[Oddity, ...] = field(default=(), compare=False)
 
@@ -171,6 +172,7 @@ def parse_settings(text: str) -> Settings:
         configuration_allow=reader.lines("amphora_agent", "configuration_allow"),
         api_socket=reader.socket_path("amphora_agent", "api_socket", default.api_socket),
         api_socket_group=reader.optional_text("amphora_agent", "api_socket_group") or None,
+        latency_histograms=reader.boolean("amphora_agent", "latency_histograms", default=default.latency_histograms),
         oddities=tuple(reader.oddities),
     )
 

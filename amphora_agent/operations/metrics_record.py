@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.metrics.certificate import not_after
+from amphora_agent.core.metrics.latency_source import sources
 from amphora_agent.core.metrics.own import (
     APPLIES,
     APPLY_BUCKETS,
@@ -14,6 +16,7 @@ from amphora_agent.core.metrics.own import (
     BUILD_INFO,
     CERTIFICATE_EXPIRY,
     CONFIG_REFUSED,
+    LATENCY_SOURCE,
     RELOADS,
 )
 from amphora_agent.core.metrics.reasons import RELOAD_REASONS
@@ -33,9 +36,15 @@ def write(change: Change) -> None:
     if not change.paths.metrics_proxy.exists():
         return
     try:
-        files.write_volatile(change.paths.agent_metrics, render([*_changes(change), *_certificates(change)]), _MODE)
+        files.write_volatile(change.paths.agent_metrics, render(_lines(change)), _MODE)
     except HostFailure as error:
         LOG.warning("cannot write the metrics: %s: %s", error, error.detail)
+
+
+def _lines(change: Change) -> Iterator[str]:
+    yield from _changes(change)
+    yield from _certificates(change)
+    yield from _latency_sources(change)
 
 
 def _changes(change: Change) -> Iterator[str]:
@@ -62,6 +71,14 @@ def _certificates(change: Change) -> Iterator[str]:
         ends = [end for path in candidates if (end := _end_of(path)) is not None]
         if ends:
             yield sample(CERTIFICATE_EXPIRY, (use,), min(ends))
+
+
+def _latency_sources(change: Change) -> Iterator[str]:
+    for lb_id in inventory.loadbalancer_ids(change.paths):
+        text = files.read_optional(change.paths.loadbalancer(lb_id).config) or b""
+        config = parse(text.decode("utf-8", "replace"))
+        for source in sources(config, is_wanted=change.started.latency_histograms):
+            yield sample(LATENCY_SOURCE, source, 1)
 
 
 def _end_of(path: Path) -> int | None:

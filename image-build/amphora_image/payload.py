@@ -60,6 +60,8 @@ def gather(target: Path, release: str, arch: str) -> None:
     for unit in sorted((REPOSITORY / "systemd").glob("*.service")):
         _copy(unit, units / unit.name, 0o644)
     _copy(REPOSITORY / "etc/lvs-masquerade.sh", target / "usr/local/bin/lvs-masquerade.sh", 0o755)
+    latency = "05-amphora-latency.conf"
+    _copy(REPOSITORY / "etc/rsyslog" / latency, target / "etc/rsyslog.d" / latency, 0o644)
     _copy(REPOSITORY / "etc/amphora-agent.conf", target / "usr/share/doc/amphora-agent/amphora-agent.conf", 0o644)
     _copy(REPOSITORY / "LICENSE", target / "usr/share/doc/amphora-agent/copyright", 0o644)
     write_commands(target / "usr/local/bin")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from testbed import rsyslog
 from testbed.amphora import RunningAmphora
 from testbed.dashboards import DASHBOARDS
 from testbed.metrics_document import RULES, alerts
@@ -17,15 +18,18 @@ from testbed.prometheus import IS_INSTALLED, Prometheus
 from testbed.public_dashboard import METRICS
 from testbed.scenario import VIP, Scenario, scenario
 from testbed.waiting import wait_for
-from tests.system.test_metrics_proxy import METRICS_PORT, apply_sample, scrape
+from tests.system.test_metrics_proxy import METRICS_PORT, scrape
 
-pytestmark = pytest.mark.skipif(not IS_INSTALLED, reason="Prometheus is not installed")
+pytestmark = pytest.mark.skipif(
+    not IS_INSTALLED or not rsyslog.IS_INSTALLED, reason="Prometheus or rsyslog is not installed"
+)
 
 # What may have no data, and why.
 EMPTY = {
     "amphora_vrrp_role": "there is no other amphora",
     "amphora_vrrp_transitions_total": "there is no other amphora",
     "octavia_member_current_throttle": "HAProxy has it while a member starts slowly, which no controller asks for",
+    "amphora_listener_session_duration_seconds_bucket": "the listeners are HTTP",
     "ALERTS": "all is well",
 }
 VARIABLES = {"$amphora": ".*", "$__rate_interval": "30s"}
@@ -34,12 +38,18 @@ VARIABLES = {"$amphora": ".*", "$__rate_interval": "30s"}
 @pytest.fixture(scope="module")
 def place() -> Iterator[Scenario]:
     """A load balancer with traffic and changes behind it."""
-    options = {"health_manager": {"heartbeat_interval": "1"}}
-    with RunningAmphora(options=options) as amphora, scenario(amphora) as surroundings:
+    options = {"health_manager": {"heartbeat_interval": "1"}, "amphora_agent": {"configuration_firewall": "off"}}
+    with RunningAmphora(options=options) as amphora, scenario(amphora) as surroundings, rsyslog.rsyslogd(amphora):
         surroundings.plug()
-        apply_sample(surroundings)
+        surroundings.apply(configuration(surroundings))
+        wait_for(lambda: scrape(surroundings)[0] == 200, "metrics at the VIP")
         with under_load(surroundings):
             yield surroundings
+
+
+def configuration(place: Scenario) -> str:
+    """Return an HTTP listener with two members, and a PROMETHEUS listener."""
+    return rsyslog.logging_to(place.amphora, place.amphora.sample("haproxy/15-prometheus.cfg"))
 
 
 @contextlib.contextmanager
@@ -66,11 +76,10 @@ def prometheus(place: Scenario) -> Iterator[Prometheus]:
     """A Prometheus that has seen the amphora for a while, and a reload."""
     with Prometheus(place.clients, f"{VIP}:{METRICS_PORT}", RULES) as server:
         wait_for(lambda: server.query('up{job="octavia"} == 1'), server.log)
-        place.apply(
-            place.amphora.sample("haproxy/15-prometheus.cfg").replace("timeout client 50000", "timeout client 49000")
-        )
+        place.apply(configuration(place).replace("timeout client 50000", "timeout client 49000"))
         wait_for(lambda: server.query("increase(amphora_reloads_total[30s]) > 0"), "a reload in the metrics")
         wait_for(lambda: server.query("count_over_time(up[30s]) >= 10"), "ten scrapes")
+        wait_for(lambda: server.query("rate(amphora_listener_duration_seconds_bucket[30s]) > 0"), "latencies")
         yield server
 
 

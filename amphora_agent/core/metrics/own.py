@@ -78,6 +78,24 @@ VRRP_TRANSITIONS = Metric(
     "the heartbeat process",
     "Changes of the role between two heartbeats, since the process started.",
 )
+LISTENER_DURATION = Metric(
+    "amphora_listener_duration_seconds",
+    "histogram",
+    ("listener",),
+    "rsyslog",
+    "Time of HTTP requests from their first byte to the last of the response.",
+)
+LISTENER_SESSION_DURATION = Metric(
+    "amphora_listener_session_duration_seconds", "histogram", ("listener",), "rsyslog", "Time that TCP sessions lasted."
+)
+LATENCY_SOURCE = Metric(
+    "amphora_latency_source",
+    "gauge",
+    ("listener", "source"),
+    "the agent",
+    "1; what the listener's histogram is of (requests, sessions), or why it has none: switched_off, custom_format, "
+    "no_logging, no_statistics.",
+)
 INTERFACE_UP = Metric(
     "amphora_interface_up",
     "gauge",
@@ -137,6 +155,7 @@ RECORDED = (
     VRRP_ROLE,
     VRRP_TRANSITIONS,
 )
+LATENCIES = (LISTENER_DURATION, LISTENER_SESSION_DURATION, LATENCY_SOURCE)
 MEASURED = (
     INTERFACE_UP,
     CONNTRACK_ENTRIES,
@@ -147,4 +166,4 @@ MEASURED = (
     LISTEN_OVERFLOWS,
 )
 # All that a scrape may show, in the order of the documentation; made once, for they are memory.
-EVERY = (LOADBALANCER_CPU, LOADBALANCER_MEMORY, *haproxy_metrics(), *RECORDED, *MEASURED)
+EVERY = (LOADBALANCER_CPU, LOADBALANCER_MEMORY, *haproxy_metrics(), *RECORDED, *LATENCIES, *MEASURED)
