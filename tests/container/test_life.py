@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from testbed.heartbeat_receiver import HeartbeatReceiver
 from testbed.scenario import MEMBER_IDS
 from tests.container.load_balancer import UNIT, LoadBalancer, Traffic, load_balancer, process_identities
-from tests.container.machine import CLIENT_ADDRESS, CONFIG, HEARTBEAT_KEY, HEARTBEAT_PORT, Machine
+from tests.container.machine import CLIENT_ADDRESS, CONFIG, HEARTBEAT_KEY, HEARTBEAT_PORT, REPOSITORY, Machine
 
 AGENT_RESTARTS = 20
 AGENT, HEARTBEAT, NETNS = "amphora-agent.service", "amphora-heartbeat.service", "amphora-netns.service"
@@ -185,9 +186,11 @@ def test_cloud_init_delivers_the_configuration_late() -> None:
 
 def test_programs_of_the_machine_reach_the_agent_over_its_socket(balancer: LoadBalancer) -> None:
     machine = balancer.machine
-    curl = ["curl", "--silent", "--unix-socket", "/run/amphora-agent.sock", "http://localhost/1.0/info"]
+    curl = ["curl", "--silent", "--unix-socket", "/run/amphora-agent.sock", "http://localhost/2.0/health"]
     assert machine.exec(["stat", "-c", "%a %U %G", "/run/amphora-agent.sock"]) == "600 root root\n"
-    assert "/2.0/problems/not-found" in machine.exec(curl), "API 1.0 is not there"
+    assert machine.exec(curl) == '{"status":"ok"}'
+    described = machine.exec([*curl[:-1], "http://localhost/2.0/openapi.json"])
+    assert json.loads(described) == json.loads((REPOSITORY / "amphora_agent/api/v2/openapi.json").read_text())
     config = machine.exec(["cat", "/etc/octavia/amphora-agent.conf"])
     try:
         grouped = config.replace("[amphora_agent]\n", "[amphora_agent]\napi_socket_group = daemon\n")
@@ -196,7 +199,7 @@ def test_programs_of_the_machine_reach_the_agent_over_its_socket(balancer: LoadB
         machine.wait_for_agent()
         assert machine.exec(["stat", "-c", "%a %U %G", "/run/amphora-agent.sock"]) == "660 root daemon\n"
         member = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--groups=daemon"]
-        assert "/2.0/problems/not-found" in machine.exec([*member, *curl])
+        assert machine.exec([*member, *curl]) == '{"status":"ok"}'
         machine.exec(["systemctl", "stop", AGENT])
         assert machine.try_exec(["test", "-e", "/run/amphora-agent.sock"]).returncode == 1
     finally:

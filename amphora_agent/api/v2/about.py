@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 from flask import Response
 
 from amphora_agent.api.v2 import answers, shape
@@ -27,3 +29,10 @@ def get_version(amphora: Amphora) -> Response:
             keepalived=found.keepalived_version,
         )
     )
+
+
+def get_openapi(amphora: Amphora) -> Response:
+    """Return the description of both APIs, which is made of their types when the agent is built."""
+    del amphora
+    text = resources.files("amphora_agent.api.v2").joinpath("openapi.json").read_bytes()
+    return Response(text, content_type="application/json")

@@ -246,4 +246,12 @@ ROUTES: tuple[Route, ...] = (
         answer=answers.Versions,
         faults=(500,),
     ),
+    Route(
+        method="GET",
+        rule="/2.0/openapi.json",
+        view=about.get_openapi,
+        summary="Get the description of both APIs, in OpenAPI 3.1.",
+        answer=dict[str, Any],
+        faults=(),
+    ),
 )
