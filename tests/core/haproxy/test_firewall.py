@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Iterator
@@ -481,7 +482,9 @@ def what_is_wrong_in(kind: str, words: list[str]) -> Iterator[str]:  # noqa: C90
     script = words[0].startswith("lua") or (
         words[0] in rules and "".join(words[1:3]).startswith(("lua.", "use-servicelua."))
     )
-    if script or (words[0] != "acl" and any("%[" in word and "env(" in word for word in words)):
+    # Behind `if`, as in `acl`, a value is compared with and never evaluated.
+    evaluated = () if words[0] == "acl" else itertools.takewhile(lambda word: word not in {"if", "unless"}, words)
+    if script or any("%[" in word and "env(" in word for word in evaluated):
         yield "script or environment"
     if kind == "":
         yield "no section"
