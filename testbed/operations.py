@@ -43,9 +43,15 @@ ASK_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Workbench:
-    """One load balancer on one amphora; leaves nothing behind on exit."""
+    """One load balancer on one amphora; leaves nothing behind on exit.
+
+    Args:
+        lb_id: the load balancer.
+        haproxy: path of the HAProxy to use, empty for the installed one.
+    """
 
     lb_id: LoadBalancerId = LB
+    haproxy: str = ""
     amphora: Amphora = field(init=False)
     netns: Namespace = field(init=False)
     directory: Path = field(init=False)
@@ -162,7 +168,7 @@ class Workbench:
             f"""[haproxy_amphora]
 base_path = {self.directory}/octavia
 base_cert_dir = {self.directory}/octavia/certs
-haproxy_cmd = {shutil.which("haproxy") or "/usr/sbin/haproxy"}
+haproxy_cmd = {self.haproxy or shutil.which("haproxy") or "/usr/sbin/haproxy"}
 [amphora_agent]
 agent_server_network_dir = {self.directory}/interfaces
 agent_server_cert = {self.directory}/server.pem

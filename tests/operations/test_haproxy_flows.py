@@ -26,8 +26,10 @@ from testbed.operations import Workbench
 from testbed.pki import Pki
 from testbed.scenario import LISTENER_ID
 from testbed.waiting import wait_for
+from tests.system.runtime.haproxies import binaries
 
 BASIC = "haproxy/01-http-basic.cfg"
+WITH_EACH_HAPROXY = pytest.mark.parametrize("bench", binaries(), ids=str, indirect=True)
 
 
 def without_last_member(text: str) -> str:
@@ -114,6 +116,7 @@ def test_what_runtime_changes_cannot_do_is_a_reload(bench: Workbench) -> None:
     assert bench.worker() != worker
 
 
+@WITH_EACH_HAPROXY
 def test_a_reload_that_cannot_be_leaves_the_old_worker(bench: Workbench) -> None:
     text = bench.sample(BASIC)
     bench.apply(text)
@@ -274,6 +277,7 @@ def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kin
         certificates.delete(change, bench.lb_id, PemName("one.pem"))
 
 
+@WITH_EACH_HAPROXY
 def test_an_old_worker_that_hangs_is_ended_after_a_while(bench: Workbench) -> None:
     text = bench.sample(BASIC)
     bench.apply(text)
@@ -300,7 +304,7 @@ def test_an_old_worker_that_hangs_is_ended_after_a_while(bench: Workbench) -> No
 def foreign_haproxy(bench: Workbench) -> Iterator[subprocess.Popen[bytes]]:
     """Start HAProxy for the stored configuration as another agent would: no socket of the master, no file of ours."""
     argv = [
-        *("nsenter", f"--net={bench.netns.path}", shutil.which("haproxy") or "/usr/sbin/haproxy"),
+        *("nsenter", f"--net={bench.netns.path}", bench.amphora.started.haproxy_cmd),
         *(
             "-Ws",
             "-f",
@@ -327,6 +331,7 @@ def foreign_haproxy(bench: Workbench) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@WITH_EACH_HAPROXY
 @pytest.mark.parametrize("is_changed", [False, True])
 def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bool) -> None:  # noqa: FBT001
     text = bench.sample(BASIC)
@@ -359,6 +364,7 @@ def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bo
         assert bench.netns.pids() == ()
 
 
+@WITH_EACH_HAPROXY
 def test_a_haproxy_of_another_agent_serves_on_where_ours_cannot_start(bench: Workbench) -> None:
     text = bench.sample(BASIC)
     bench.upload(text)
@@ -368,10 +374,11 @@ def test_a_haproxy_of_another_agent_serves_on_where_ours_cannot_start(bench: Wor
         bench.upload(text.replace("bind 10.10.0.100:80", "bind 10.10.0.100:80\n    bind 10.10.0.100:81"))
         with pytest.raises(HostFailure):
             bench.act(Action.RELOAD)
-        assert process.poll() is None
+        assert process_start_time(process.pid) is not None
         assert bench.accepts()
 
 
+@WITH_EACH_HAPROXY
 @pytest.mark.parametrize("how", ["stop", "delete"])
 def test_stop_and_delete_end_a_haproxy_of_another_agent(bench: Workbench, how: str) -> None:
     bench.upload(bench.sample(BASIC))
@@ -381,5 +388,5 @@ def test_stop_and_delete_end_a_haproxy_of_another_agent(bench: Workbench, how: s
         else:
             with bench.changing() as change:
                 store.delete(change, bench.lb_id)
-        assert process.poll() is not None
+        assert process_start_time(process.pid) is None
         assert bench.netns.pids() == ()
