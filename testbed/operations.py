@@ -22,7 +22,7 @@ from typing import Self
 from amphora_agent.core.haproxy.config import peer_name
 from amphora_agent.core.ids import LoadBalancerId, PemName
 from amphora_agent.core.paths import LoadBalancerPaths, Paths, paths_of
-from amphora_agent.host.foreign import find_readers
+from amphora_agent.host.haproxy import processes
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.network import netns
 from amphora_agent.host.procfs import read_pid
@@ -128,7 +128,7 @@ class Workbench:
 
     def masters(self) -> tuple[int, ...]:
         """Return every HAProxy that runs the stored configuration, workers left out."""
-        return find_readers(self.own.config, self.paths.netns)
+        return processes.find(self.own.config, self.paths.netns)
 
     def connect(self, port: int = 80) -> socket.socket:
         """Return a connection to the VIP; OSError when it is refused."""

@@ -1,29 +1,17 @@
-"""Processes we did not start, those of an agent before ours and workers of HAProxy: found and ended. Starts none."""
+"""Processes we did not start, those of an agent before ours and workers of HAProxy: ended. Starts none."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
-from pathlib import Path
 
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.errors import HostFailure
 from amphora_agent.host.deadline import Deadline
-from amphora_agent.host.procfs import PROC, parent_pid, pids, process_start_time
+from amphora_agent.host.procfs import parent_pid, pids, process_start_time
 
 STOP_TIMEOUT = 20.0
 POLL_INTERVAL = 0.02
-_CHECK_ONLY = b"-c"
-
-
-def find_readers(config: Path, netns: Path) -> tuple[int, ...]:
-    """Return the programs in a network namespace that were started with `-f` and this file, without their children.
-
-    HAProxy's workers have the command line of their master; a mere check of the file is left out.
-    """
-    found = {pid for pid in pids() if _reads(pid, config) and _is_inside(pid, netns)}
-    return tuple(sorted(pid for pid in found if parent_pid(pid) not in found))
 
 
 def end(pid: int) -> None:
@@ -60,22 +48,6 @@ def _signal(pid: int, number: signal.Signals, started: int | None) -> None:
         return
     except OSError as error:
         raise HostFailure(f"cannot end process {pid}", error.strerror or str(error)) from error
-
-
-def _reads(pid: int, config: Path) -> bool:
-    try:
-        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    name = os.fsencode(config)
-    return _CHECK_ONLY not in words and (b"-f", name) in itertools.pairwise(words)
-
-
-def _is_inside(pid: int, netns: Path) -> bool:
-    try:
-        return (PROC / str(pid) / "ns" / "net").samefile(netns)
-    except OSError:
-        return False
 
 
 def children(pid: int) -> tuple[int, ...]:

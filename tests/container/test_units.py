@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.amphora import SAMPLES
+from tests.container.debian import VENV
 from tests.container.haproxy_instance import Instance
 from tests.container.machine import REPOSITORY, Machine
 
@@ -52,6 +53,22 @@ def test_haproxy_runs_in_the_namespace_with_notify(haproxy: Instance) -> None:
     namespaces = machine.exec(["stat", "-L", "-c", "%i", f"/proc/{pid}/ns/net", "/run/netns/amphora-haproxy"]).split()
     assert namespaces[0] == namespaces[1]
     assert machine.unit_property(haproxy.unit, "StatusText") == "Ready."
+
+
+@pytest.mark.hardening("B2")
+def test_the_agent_may_end_a_worker_that_hangs(haproxy: Instance) -> None:
+    """A worker is another user's, and the agent has the capabilities of its unit alone."""
+    machine = haproxy.machine
+    [worker] = machine.exec(["pgrep", "--parent", str(haproxy.pid()), "--exact", "haproxy"]).split()
+    machine.exec(["kill", "-STOP", worker])
+    allowed = machine.unit_property("amphora-agent.service", "CapabilityBoundingSet")
+    script = (
+        "from amphora_agent.core.process_id import ProcessId; from amphora_agent.host import foreign, procfs; "
+        f"foreign.kill(ProcessId({worker}, procfs.process_start_time({worker})))"
+    )
+    names = ",".join(f"+{name.removeprefix('cap_')}" for name in allowed.split())
+    done = machine.try_exec(["setpriv", f"--bounding-set=-all,{names}", f"{VENV}/bin/python", "-c", script])
+    assert done.returncode == 0, done.stdout
 
 
 def test_file_limit_is_raised_as_far_as_root_may(haproxy: Instance) -> None:

@@ -15,11 +15,12 @@ from amphora_agent.host.network import netns
 
 def find(config: Path, pid_file: Path, namespace: Path) -> tuple[int, ...]:
     """Return the parents among the keepalived processes that use these files inside the namespace."""
+    is_inside = netns.membership(namespace)
     found = {
         pid
         for pid in procfs.pids()
         if procfs.is_program(pid, PROGRAM)
         and names_file(procfs.command_line(pid), (config, pid_file))
-        and netns.is_same(Path(f"/proc/{pid}/ns/net"), namespace)
+        and is_inside(pid)
     }
     return tuple(sorted(pid for pid in found if procfs.parent_pid(pid) not in found))

@@ -124,7 +124,7 @@ class DhcpClient:
 
     def _pid(self) -> int | None:
         pid = self._recorded_pid()
-        if pid is None or not self._is_client(pid) or not netns.is_current(Path(f"/proc/{pid}/ns/net")):
+        if pid is None or not self._is_client(pid) or not netns.is_beside(pid):
             return None
         return pid
 

@@ -101,15 +101,37 @@ def exists(path: Path) -> bool:
 
 def is_current(path: Path) -> bool:
     """Tell whether the calling thread is in the namespace already."""
-    return is_same(path, Path(_OWN_NAMESPACE))
-
-
-def is_same(one: Path, other: Path) -> bool:
-    """Tell whether two paths name one namespace; what is not there is the same as nothing."""
     try:
-        return one.samefile(other)
+        return path.samefile(_OWN_NAMESPACE)
     except OSError:
         return False
+
+
+def membership(path: Path) -> Callable[[int], bool]:
+    """Return what tells whether a process is in the namespace: none is where there is no namespace."""
+    try:
+        network = inside(path, lambda: _network("thread-self"))
+    except HostFailure:
+        network = None
+    return lambda pid: network is not None and _network(pid) == network
+
+
+def is_beside(pid: int) -> bool:
+    """Tell whether a process is in the namespace of the calling thread."""
+    network = _network(pid)
+    return network is not None and network == _network("thread-self")
+
+
+def _network(process: int | str) -> int | None:
+    """Return a number that the processes of one network namespace share, None when there is no such process.
+
+    It is the inode of one of the files in /proc/PID/net, which each namespace has for its own and everybody may see.
+    /proc/PID/ns/net is for those with every capability the process has, and the agent's unit leaves some out.
+    """
+    try:
+        return Path(f"/proc/{process}/net/dev").stat().st_ino
+    except OSError:
+        return None
 
 
 def identity(path: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from amphora_agent.host import foreign
+from amphora_agent.host.haproxy import processes
 from amphora_agent.operations.amphora import Change
 from amphora_agent.operations.haproxy.instance import Instance
 
@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 def masters(change: Change, instance: Instance) -> tuple[int, ...]:
     """Return each HAProxy with this load balancer's configuration, in its namespace, that is not our supervisor's."""
     ours = change.supervisor.main_pid(instance.unit)
-    found = foreign.find_readers(instance.paths.config, change.paths.netns)
+    found = processes.find(instance.paths.config, change.paths.netns)
     return tuple(pid for pid in found if pid != ours)
 
 
