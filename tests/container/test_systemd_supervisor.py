@@ -136,6 +136,7 @@ WantedBy=multi-user.target
 """
 
 
+@pytest.mark.hardening("B3")
 def test_a_process_of_another_agent_ends_with_its_unit(bare: Machine) -> None:
     bare.write("/etc/systemd/system/haproxy-foreign.service", _FOREIGN)
     bare.exec(["systemctl", "daemon-reload"])

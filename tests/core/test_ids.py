@@ -51,6 +51,7 @@ def test_no_pem_names(text: str) -> None:
     assert not is_pem_name(text)
 
 
+@pytest.mark.hardening("C7")
 def test_no_file_of_the_agents_own_is_an_id() -> None:
     paths = paths_of(Settings())
     own = {

@@ -84,6 +84,7 @@ def test_what_cannot_be_meant_is_refused_with_its_place(text: str) -> None:
     assert raised.value.detail
 
 
+@pytest.mark.hardening("D24")
 @pytest.mark.parametrize(
     ("option", "section", "value", "is_mistyped"),
     [
@@ -114,6 +115,7 @@ def test_an_odd_harmless_option_counts_as_its_default_and_is_named(
     assert oddity.is_mistyped is is_mistyped
 
 
+@pytest.mark.hardening("D19")
 @pytest.mark.parametrize(
     "key", ["$undefined", "pa$$word", "a$heartbeat_key", "${x", "$DEFAULT.debug", "secret$undefined", r"cost \$5"]
 )
@@ -123,6 +125,7 @@ def test_the_heartbeat_key_is_taken_as_it_stands(key: str) -> None:
     assert key not in repr(settings)
 
 
+@pytest.mark.hardening("D19")
 @pytest.mark.parametrize("text", ["[amphora_agent]\namphora_id = secret$word", "[health_manager]\nsecret word"])
 def test_a_refusal_never_shows_any_part_of_a_value(text: str) -> None:
     with pytest.raises(MalformedData) as raised:

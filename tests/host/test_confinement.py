@@ -148,6 +148,7 @@ print(run_confined([{PYTHON!r}, "-S", "-c", code], [Path({str(own)!r})], Limits(
     assert f"PermissionError: [Errno 13] Permission denied: '{beside}'" in done.stdout
 
 
+@pytest.mark.hardening("A")
 @pytest.mark.skipif(not Path(HAPROXY).exists(), reason="needs HAProxy")
 def test_lua_in_a_check_is_nobody_and_reads_no_secret(place: Path) -> None:
     script, config = place / "x.lua", place / "haproxy.cfg"

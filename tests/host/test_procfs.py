@@ -145,6 +145,7 @@ def test_start_times_order_processes(process: subprocess.Popen[bytes]) -> None:
     assert process_start_time(0) is None
 
 
+@pytest.mark.hardening("B6")
 def test_a_process_is_known_by_its_configuration_whatever_it_is_called(
     process: subprocess.Popen[bytes], config: Path
 ) -> None:

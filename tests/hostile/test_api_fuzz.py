@@ -193,6 +193,7 @@ def _outside(amphora: RunningAmphora) -> dict[str, tuple[float, int]]:
     }
 
 
+@pytest.mark.hardening("E")
 @pytest.mark.timeout(7200)
 def test_no_request_meets_anything_but_the_contract(amphora: RunningAmphora) -> None:
     bodies, outside = _bodies(amphora), _outside(amphora)

@@ -27,6 +27,7 @@ def plugged(request: pytest.FixtureRequest) -> Iterator[Scenario]:
         yield surroundings
 
 
+@pytest.mark.hardening("E")
 @pytest.mark.timeout(7200)
 def test_a_good_configuration_serves_after_any_bad_one(plugged: Scenario) -> None:
     amphora, numbers = plugged.amphora, dice("configurations")

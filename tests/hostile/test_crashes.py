@@ -98,6 +98,7 @@ def _calls_of(plugged: Scenario, mutation: Mutation, calls: Collection[str]) -> 
     return made
 
 
+@pytest.mark.hardening("E")
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_change_that_is_cut_short(plugged: Scenario, mutation: Mutation) -> None:
     amphora, numbers = plugged.amphora, dice("cuts", mutation.name)
@@ -125,6 +126,7 @@ def test_a_change_that_is_cut_short(plugged: Scenario, mutation: Mutation) -> No
     assert "Traceback" not in amphora.log[said:]
 
 
+@pytest.mark.hardening("C13")
 @pytest.mark.parametrize("errno", REFUSED_CALLS)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_change_that_the_kernel_refuses(plugged: Scenario, mutation: Mutation, errno: str) -> None:

@@ -139,6 +139,7 @@ def _judge(parser: Parser, grown: _Grown, seed: bytes) -> str | None:
     return f"{size} bytes take {taken:.3f} s, doubling: {factors}" if min(factors) > FACTOR else None
 
 
+@pytest.mark.hardening("C8")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
 def test_time_grows_with_the_input_and_not_with_its_square(parser: Parser) -> None:

@@ -15,6 +15,7 @@ INPUTS = amount(3_000, 100_000)
 BOUND = 2.0
 
 
+@pytest.mark.hardening("E")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
 def test_damaged_input_meets_only_the_documented_errors(parser: Parser) -> None:

@@ -81,6 +81,7 @@ def _most(usages: list[Usage]) -> Usage:
     return Usage(**{name: max(getattr(usage, name) for usage in usages) for name in names})
 
 
+@pytest.mark.hardening("E")
 @pytest.mark.timeout(24 * 3600)
 def test_the_second_half_needs_no_more_than_the_first(plugged: Scenario) -> None:
     usages: list[Usage] = []

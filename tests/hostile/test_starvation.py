@@ -11,6 +11,7 @@ import resource
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -18,6 +19,7 @@ from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, AMPHORA_ID, RunningAmphor
 from testbed.waiting import wait_for
 from tests.hostile.amount import amount
 from tests.hostile.mutations import HAPROXY_PATH
+from tests.hostile.tracing import injected, is_hit
 from tests.hostile.wire import STATUSES, Wire
 
 ROUNDS = amount(10, 1000)
@@ -80,6 +82,7 @@ def _works(amphora: RunningAmphora) -> bool:
     return False
 
 
+@pytest.mark.hardening("E")
 @pytest.mark.parametrize("spare", [0, 1, 3, 8])
 def test_without_descriptors(spare: int) -> None:
     with RunningAmphora(heartbeats=False) as amphora:
@@ -102,6 +105,20 @@ def test_without_descriptors(spare: int) -> None:
         wait_for(lambda: _works(amphora), "the agent works when there are descriptors again", seconds=60)
 
 
+@pytest.mark.hardening("D28")
+@pytest.mark.skipif(which("strace") is None, reason="needs strace")
+def test_without_memory_to_wait_for_one_more_client() -> None:
+    with RunningAmphora(heartbeats=False) as amphora:
+        assert _works(amphora)
+        worker = _worker(amphora)
+        with injected(amphora, "epoll_ctl", "error=ENOMEM:when=1") as lines, contextlib.suppress(OSError):
+            amphora.request("GET", "/", timeout=IMPATIENT)
+        assert is_hit(lines)
+        wait_for(lambda: _works(amphora), "the agent serves the next client", seconds=60)
+        assert _worker(amphora) == worker
+
+
+@pytest.mark.hardening("E")
 @pytest.mark.parametrize("spare", [1, 8, 24])
 def test_without_memory(spare: int) -> None:
     """`spare` is megabytes of address space beyond what the agent has."""

@@ -64,6 +64,7 @@ def test_one_the_agent_can_start_with_is_taken(amphora: Amphora, options: dict[s
     assert amphora.settings_file.current().heartbeat_interval == 7
 
 
+@pytest.mark.hardening("D18")
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -66,6 +66,7 @@ def act(bench: Workbench, action: Action) -> Action:
         return vrrp.perform(change, action)
 
 
+@pytest.mark.hardening("B3")
 @pytest.mark.parametrize("form", [BY_AN_OLDER_AGENT, BY_AN_OPERATOR])
 @pytest.mark.parametrize("action", [Action.START, Action.RELOAD])
 def test_a_start_or_reload_replaces_it(standby: Workbench, form: str, action: Action) -> None:
@@ -79,6 +80,7 @@ def test_a_start_or_reload_replaces_it(standby: Workbench, form: str, action: Ac
     assert act(standby, action) is Action.RELOAD, "from now on it is ours"
 
 
+@pytest.mark.hardening("B3")
 @pytest.mark.parametrize("form", [BY_AN_OLDER_AGENT, BY_AN_OPERATOR])
 def test_a_stop_ends_it(standby: Workbench, form: str) -> None:
     files = standby.paths.vrrp
@@ -99,6 +101,7 @@ def test_one_that_hangs_is_killed(standby: Workbench) -> None:
     assert not has_vip(standby)
 
 
+@pytest.mark.hardening("B3")
 def test_an_lvs_listener_s_is_replaced_and_ended_with_it(bench: Workbench) -> None:
     files = bench.paths.lvs(LISTENER)
     text = bench.sample("lvs/10-udp-no-pool.conf").replace("amphora-haproxy", bench.netns.name).encode()

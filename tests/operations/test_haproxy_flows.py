@@ -116,6 +116,7 @@ def test_what_runtime_changes_cannot_do_is_a_reload(bench: Workbench) -> None:
     assert bench.worker() != worker
 
 
+@pytest.mark.hardening("C15")
 @WITH_EACH_HAPROXY
 def test_a_reload_that_cannot_be_leaves_the_old_worker(bench: Workbench) -> None:
     text = bench.sample(BASIC)
@@ -218,6 +219,7 @@ def test_a_change_inside_a_change_is_refused_at_once(bench: Workbench) -> None:
         pass
 
 
+@pytest.mark.hardening("C14")
 def test_a_refused_upload_changes_no_name_among_the_peers(bench: Workbench) -> None:
     text = bench.sample(BASIC)
     bench.apply(text)
@@ -228,6 +230,7 @@ def test_a_refused_upload_changes_no_name_among_the_peers(bench: Workbench) -> N
     assert bench.own.environment.read_bytes() == before
 
 
+@pytest.mark.hardening("C9")
 def test_a_deletion_that_is_cut_short_is_finished_at_the_next_start(bench: Workbench) -> None:
     bench.apply(bench.sample(BASIC))
     bench.store_certificate("one.pem", b"key")
@@ -247,6 +250,7 @@ def test_a_deletion_that_is_cut_short_is_finished_at_the_next_start(bench: Workb
         store.delete(change, bench.lb_id)
 
 
+@pytest.mark.hardening("C12")
 @pytest.mark.parametrize("kind", ["directory", "link to a file", "link to a directory", "loop"])
 def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kind: str) -> None:
     pki = Pki.mint("localhost")
@@ -277,6 +281,7 @@ def test_what_a_configuration_names_may_be_no_regular_file(bench: Workbench, kin
         certificates.delete(change, bench.lb_id, PemName("one.pem"))
 
 
+@pytest.mark.hardening("B2")
 @WITH_EACH_HAPROXY
 def test_an_old_worker_that_hangs_is_ended_after_a_while(bench: Workbench) -> None:
     text = bench.sample(BASIC)
@@ -331,6 +336,7 @@ def foreign_haproxy(bench: Workbench) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@pytest.mark.hardening("B3")
 @WITH_EACH_HAPROXY
 @pytest.mark.parametrize("is_changed", [False, True])
 def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bool) -> None:  # noqa: FBT001
@@ -364,6 +370,7 @@ def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bo
         assert bench.netns.pids() == ()
 
 
+@pytest.mark.hardening("B3")
 @WITH_EACH_HAPROXY
 def test_a_haproxy_of_another_agent_serves_on_where_ours_cannot_start(bench: Workbench) -> None:
     text = bench.sample(BASIC)
@@ -378,6 +385,7 @@ def test_a_haproxy_of_another_agent_serves_on_where_ours_cannot_start(bench: Wor
         assert bench.accepts()
 
 
+@pytest.mark.hardening("B3")
 @WITH_EACH_HAPROXY
 @pytest.mark.parametrize("how", ["stop", "delete"])
 def test_stop_and_delete_end_a_haproxy_of_another_agent(bench: Workbench, how: str) -> None:

@@ -96,6 +96,7 @@ def cut_last_block() -> bytes:
     return pair("rsa-2048") + certificate(MAKERS["rsa-2048"]())[:-40]
 
 
+@pytest.mark.hardening("B4")
 @pytest.mark.parametrize(
     "make",
     [lambda: pair("dsa"), lambda: pair("rsa-1024"), weak_chain, trusted_block_first, cut_last_block],
@@ -110,6 +111,7 @@ def test_what_would_lock_the_controller_out_is_refused(amphora: Amphora, make: C
     assert {path.name for path in amphora.paths.agent_cert.parent.glob("server.pem*")} == {"server.pem"}
 
 
+@pytest.mark.hardening("D26")
 def test_clients_of_an_intermediate_authority_alone_are_let_in(tmp_path: Path) -> None:
     """The client CA file holds no root; the client shows its own certificate alone."""
     pki = Pki.mint("amphora")

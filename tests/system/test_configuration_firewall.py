@@ -37,6 +37,7 @@ def upload(amphora: RunningAmphora, line: str) -> Reply:
     return amphora.request("PUT", PATH, config)
 
 
+@pytest.mark.hardening("A")
 def test_lua_does_not_run_and_nothing_is_changed(script: Path) -> None:
     with RunningAmphora(heartbeats=False) as amphora:
         reply = upload(amphora, f"lua-load {script}")

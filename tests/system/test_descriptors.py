@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from testbed.namespaces import unique
 
 # Starts all watchers with no descriptor to spare, waits until each had to do without, and says which still live.
@@ -55,6 +57,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.hardening("C13")
 def test_watchers_survive_the_lack_of_descriptors(tmp_path: Path) -> None:
     config = tmp_path / "amphora-agent.conf"
     config.write_text(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
+import pytest
 
 from amphora_agent.api.http.framing import MAX_BODY
 from amphora_agent.api.v1.loadbalancers import MAX_CONFIG
@@ -22,6 +23,7 @@ def rss(amphora: RunningAmphora) -> int:
     return sum(psutil.Process(pid).memory_info().rss for pid in amphora.agent_pids())
 
 
+@pytest.mark.hardening("D17")
 def test_the_largest_bodies_leave_nothing_behind(amphora: RunningAmphora) -> None:
     assert amphora.request("PUT", f"{CERTIFICATES}/small.pem", b"x").status == 200
     before = rss(amphora)
@@ -35,6 +37,7 @@ def test_the_largest_bodies_leave_nothing_behind(amphora: RunningAmphora) -> Non
     wait_for(lambda: rss(amphora) < before + ALLOWANCE, "the memory is given back")
 
 
+@pytest.mark.hardening("D17")
 def test_a_configuration_that_no_haproxy_would_take_is_refused_and_gone(amphora: RunningAmphora) -> None:
     path = f"/1.0/loadbalancer/{AMPHORA_ID}/{LB_ID}/haproxy"
     assert amphora.request("PUT", path, b"no HAProxy takes this").status == 400

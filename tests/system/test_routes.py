@@ -58,6 +58,7 @@ def test_every_route_with_every_method_and_body(shared: RunningAmphora) -> None:
                         assert reply.status in (400, 404, 405), (method, path, reply)
 
 
+@pytest.mark.hardening("C7")
 def test_odd_names_reach_no_file(shared: RunningAmphora) -> None:
     outside = tree(shared.directory / "etc")
     before = tree(shared.base)

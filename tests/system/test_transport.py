@@ -122,6 +122,7 @@ def slow_checks(tmp_path: Path) -> Iterator[tuple[RunningAmphora, Path]]:
         yield amphora, gate
 
 
+@pytest.mark.hardening("C10")
 def test_reads_do_not_wait_for_changes(slow_checks: tuple[RunningAmphora, Path]) -> None:
     """More changes wait than there are threads, behind one that takes its time, and reads are served as ever."""
     amphora, gate = slow_checks
@@ -193,6 +194,7 @@ def test_a_body_may_be_chunked(shared: RunningAmphora) -> None:
     assert (shared.cert_dir / LB_ID / "chunked.pem").read_bytes() == b"some certificate"
 
 
+@pytest.mark.hardening("D22")
 def test_a_client_that_asks_before_it_sends_its_body_is_told_to(shared: RunningAmphora) -> None:
     path = f"/1.0/loadbalancer/{LB_ID}/certificates/asked.pem"
     head = f"PUT {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
@@ -207,6 +209,7 @@ def test_a_client_that_asks_before_it_sends_its_body_is_told_to(shared: RunningA
     assert (shared.cert_dir / LB_ID / "asked.pem").read_bytes() == b"body"
 
 
+@pytest.mark.hardening("D16")
 @pytest.mark.parametrize("size", [b"5 ", b"+5", b"0x5", b"5\x00", b"\xb2", b""])
 def test_a_malformed_chunk_size_is_one_clear_refusal(shared: RunningAmphora, size: bytes) -> None:
     head = b"PUT /1.0/config HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"

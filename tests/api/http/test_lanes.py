@@ -43,6 +43,7 @@ def test_a_full_lane_leaves_the_others_their_threads() -> None:
         lanes.shutdown(wait=True)
 
 
+@pytest.mark.hardening("B5")
 def test_a_request_that_never_ends_is_seen_and_one_that_ended_is_not() -> None:
     lanes, gate = Lanes(), threading.Event()
     began = threading.Event()

@@ -268,6 +268,7 @@ def assert_refused_for_its_line(text: str, line: str) -> None:
     assert refused(text, FirewallMode.OFF) == ()
 
 
+@pytest.mark.hardening("A")
 @pytest.mark.parametrize("line", [placed(line) for line in INTO_GLOBAL])
 def test_a_line_slipped_into_global_is_refused(line: str) -> None:
     assert_refused_for_its_line(TLS.replace("    daemon\n", f"    daemon\n    {line}\n"), line)
@@ -298,6 +299,7 @@ def test_words_slipped_into_a_tenants_value_are_refused() -> None:
     assert finding.word == "/etc/ssl/private/other.pem"
 
 
+@pytest.mark.hardening("D25")
 @pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029", "\x1c"])
 def test_only_a_line_feed_ends_a_line(separator: str) -> None:
     text = BASIC.replace("# Configuration", f"# Configuration{separator}    lua-load /tmp/x.lua")
@@ -490,6 +492,7 @@ def what_is_wrong_in(kind: str, words: list[str]) -> Iterator[str]:  # noqa: C90
         yield "no section"
 
 
+@pytest.mark.hardening("A")
 def test_nothing_accepted_is_outside_the_grammar() -> None:
     seed = int(os.environ.get("AMPHORA_SEED", "1"))
     chance = random.Random(seed)  # noqa: S311  tries, not secrets
@@ -502,6 +505,7 @@ def test_nothing_accepted_is_outside_the_grammar() -> None:
             assert list(what_is_wrong(text)) == [], f"seed {seed}"
 
 
+@pytest.mark.hardening("A")
 @given(data=st.data())
 def test_each_word_may_turn_hostile(data: st.DataObject) -> None:
     text = TEXTS[data.draw(st.sampled_from([name for name in TEXTS if name != "22-large-50x20"]))]

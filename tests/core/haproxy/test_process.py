@@ -157,6 +157,7 @@ def test_a_worker_says_its_pid_and_version(text: str, expected: Info | None) -> 
     assert parse_info(text) == expected
 
 
+@pytest.mark.hardening("D20")
 @pytest.mark.parametrize("digit", ["²", "\u0661", "9" * 5000])
 def test_odd_digits_are_no_numbers(digit: str) -> None:
     master = "6225 master 2 [failed: 1] 0d00h00m03s 2.6"
@@ -168,6 +169,7 @@ def test_odd_digits_are_no_numbers(digit: str) -> None:
     assert processes.workers == (WorkerProcess(pid=17, reloads=0, uptime=0),)
 
 
+@pytest.mark.hardening("B1")
 def test_what_serves_is_looked_for_among_the_old_workers_last() -> None:
     workers = (WorkerProcess(pid=3, reloads=0, uptime=0),)
     old = (WorkerProcess(pid=1, reloads=4, uptime=9), WorkerProcess(pid=2, reloads=1, uptime=5))

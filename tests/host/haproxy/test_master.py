@@ -50,6 +50,7 @@ def answering(path: Path, answer: Callable[[], str]) -> Iterator[None]:
         door.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.hardening("C11")
 def test_a_signal_that_was_lost_is_sent_again(paths: LoadBalancerPaths) -> None:
     signals: list[None] = []
     with contextlib.ExitStack() as stack:

@@ -45,6 +45,7 @@ for number in range(int(sys.argv[1]), int(sys.argv[2])):
 """
 
 
+@pytest.mark.hardening("B5")
 @needs_root
 def test_every_call_ends_wherever_memory_runs_out() -> None:
     pytest.importorskip("_testcapi", reason="this Python cannot have allocations fail")

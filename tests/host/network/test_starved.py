@@ -65,6 +65,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.hardening("C13")
 @pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
 def test_every_door_fails_as_the_machine_s_failure() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)

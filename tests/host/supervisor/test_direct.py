@@ -79,6 +79,7 @@ def test_start_is_idempotent_and_stop_waits(unit: Unit, tmp_path: Path) -> None:
     direct.stop(unit)
 
 
+@pytest.mark.hardening("D21")
 @needs_root
 def test_a_log_is_bounded_at_the_start_and_while_the_unit_runs(unit: Unit, tmp_path: Path) -> None:
     direct = supervisor(tmp_path)

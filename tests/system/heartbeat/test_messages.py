@@ -101,6 +101,7 @@ def test_traffic_is_counted_once_across_restarts_of_the_process(rig: Rig, receiv
         assert rig.paths.counters.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.hardening("D29")
 def test_connections_and_bytes_of_old_workers_are_counted(rig: Rig, receiver: HeartbeatReceiver) -> None:
     with Member() as member:
         port = free_port()

@@ -67,6 +67,7 @@ def test_memory_stays_within_its_budget(rig: Rig, receiver: HeartbeatReceiver) -
     assert resident(process) < 24 * 1024
 
 
+@pytest.mark.hardening("D30")
 def test_the_first_message_needs_no_directory_yet(rig: Rig, receiver: HeartbeatReceiver) -> None:
     rig.configure([f"127.0.0.1:{port_of(receiver)}"])
     text = rig.config_file.read_text()

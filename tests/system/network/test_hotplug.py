@@ -45,6 +45,7 @@ def test_a_nic_that_appears_while_we_wait(machine: Machine, delay: float) -> Non
     assert machine.addresses("eth2") == {"10.20.0.5/24"}
 
 
+@pytest.mark.hardening("C10")
 def test_waiting_for_a_nic_delays_nobody_else(machine: Machine) -> None:
     machine.add_nic("ens5", VIP_MAC)
     with ThreadPoolExecutor() as pool:

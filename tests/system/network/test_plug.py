@@ -189,6 +189,7 @@ def test_an_address_that_another_machine_has_is_reported_and_not_waited_for(
     assert "another machine has the address: 2001:db8:20::5/64" in caplog.text
 
 
+@pytest.mark.hardening("D23")
 def test_many_subnets_with_many_routes_are_plugged_whole(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     machine.add_nic("ens6", MEMBER_MAC)
     fixed: list[dict[str, Any]] = [

@@ -46,6 +46,7 @@ def troubles(machine: Machine) -> list[str]:
     return [str(each) for each in settling.unsettled_now(machine.paths)]
 
 
+@pytest.mark.hardening("B7")
 def test_an_address_that_another_machine_had_is_used_once_that_lets_go(watched: Machine) -> None:
     """The old amphora of a failover still answers for the additional VIP when the new one adds it."""
     peer = watched.add_nic("ens5", VIP_MAC)

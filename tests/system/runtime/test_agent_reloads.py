@@ -95,6 +95,7 @@ def shows_the_listener(message: dict[str, dict[str, object]]) -> bool:
     return set(message["listeners"]) == {LISTENER_ID}
 
 
+@pytest.mark.hardening("B1", "B6")
 @pytest.mark.timeout(300)
 def test_reloads_that_failed_leave_what_serves_in_sight(beating: tuple[Scenario, HeartbeatReceiver]) -> None:
     made, receiver = beating
@@ -132,6 +133,7 @@ def _failures(amphora: RunningAmphora) -> int:
     return 0 if processes is None else processes.failed
 
 
+@pytest.mark.hardening("B2")
 @pytest.mark.timeout(300)
 def test_an_old_worker_that_hangs_keeps_no_reload_back(beating: tuple[Scenario, HeartbeatReceiver]) -> None:
     made, receiver = beating
@@ -156,6 +158,7 @@ def test_an_old_worker_that_hangs_keeps_no_reload_back(beating: tuple[Scenario, 
                 os.kill(old, signal.SIGCONT)
 
 
+@pytest.mark.hardening("B2")
 @pytest.mark.timeout(300)
 def test_heartbeats_spare_a_worker_that_hangs(beating: tuple[Scenario, HeartbeatReceiver]) -> None:
     made, receiver = beating
@@ -196,6 +199,7 @@ def hanging_questions(amphora: RunningAmphora, pid: int, count: int) -> Iterator
         yield
 
 
+@pytest.mark.hardening("C11")
 @pytest.mark.timeout(300)
 def test_a_reload_right_after_a_crash_is_not_lost(beating: tuple[Scenario, HeartbeatReceiver]) -> None:
     made, _ = beating
