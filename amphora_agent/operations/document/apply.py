@@ -24,6 +24,7 @@ from amphora_agent.core.haproxy.change import Decision
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import AgentError, InvalidRequest, NotFound
 from amphora_agent.host import files
+from amphora_agent.operations import metrics_record
 from amphora_agent.operations.amphora import Change
 from amphora_agent.operations.document import desired, serve, store
 from amphora_agent.operations.document.desired import Desired
@@ -78,6 +79,7 @@ def apply(change: Change, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
     plan = combined(_haproxy_plan(change, lb_id, decision, before, wanted.document), others)
     stored = _stored(before, wanted, drained, plan, time.monotonic() - began)
     store.commit(change, lb_id, stored, is_revision=_is_new(before, wanted.document))
+    metrics_record.write(change)
     found = differences(None if before is None else before.document, wanted.document)
     _tell(change, lb_id, EventKind.APPLIED, f"generation {stored.generation}: {plan.decision}, {plan.reason}")
     return Applied(lb_id=lb_id, stored=stored, plan=plan, differences=found, is_dry_run=False)
