@@ -26,6 +26,7 @@ from amphora_agent.core.records import applied_config, removing
 from amphora_agent.core.records.removing import Removing
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
+from amphora_agent.heartbeat.ownership import told_loadbalancers
 from amphora_agent.host.files import Identity, identity, read_optional
 from amphora_agent.host.haproxy.observe import Patience, master_pid, observe
 from amphora_agent.host.memory import give_back
@@ -116,7 +117,9 @@ class HaproxyCollector:
             raise HostFailure(f"cannot list {self._paths.base}", error.strerror or str(error)) from error
         self._has_base = True
         ids = [LoadBalancerId(name) for name in names]
-        return [lb_id for lb_id in ids if self._paths.loadbalancer(lb_id).config.is_file()]
+        return told_loadbalancers(
+            self._paths, [each for each in ids if self._paths.loadbalancer(each).config.is_file()]
+        )
 
     def _forget_others(self, ids: list[LoadBalancerId]) -> None:
         for lb_id in self._memories.keys() - set(ids):

@@ -12,6 +12,7 @@ from amphora_agent.core.keepalived.lvs_status import OPEN, is_settling, report
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
+from amphora_agent.heartbeat.ownership import told_listeners
 from amphora_agent.host.files import Identity, identity, read_optional
 from amphora_agent.host.procfs import TICKS_PER_SECOND, process_start_time, running_pid
 from amphora_agent.host.uptime import boot_seconds
@@ -79,7 +80,7 @@ class LvsCollector:
         except OSError as error:
             raise HostFailure(f"cannot list {self._paths.lvs_directory}", error.strerror or str(error)) from error
         ids = (name[len(prefix) : -len(suffix)] for name in names if name.startswith(prefix) and name.endswith(suffix))
-        return [ListenerId(name) for name in sorted(ids) if is_id(name)]
+        return told_listeners(self._paths, [ListenerId(name) for name in sorted(ids) if is_id(name)])
 
     def _pid(self, listener_id: ListenerId) -> int | None:
         return running_pid(self._paths.lvs(listener_id).pid, PROGRAM, self._paths.lvs(listener_id).config)

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from amphora_agent.core.document.stored import decode_stored
 from amphora_agent.core.haproxy.config import parse
+from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.metrics.certificate import not_after
 from amphora_agent.core.metrics.latency_source import sources
 from amphora_agent.core.metrics.own import (
@@ -16,6 +18,7 @@ from amphora_agent.core.metrics.own import (
     BUILD_INFO,
     CERTIFICATE_EXPIRY,
     CONFIG_REFUSED,
+    GENERATION,
     LATENCY_SOURCE,
     RELOADS,
 )
@@ -45,6 +48,7 @@ def _lines(change: Change) -> Iterator[str]:
     yield from _changes(change)
     yield from _certificates(change)
     yield from _latency_sources(change)
+    yield from _generations(change)
 
 
 def _changes(change: Change) -> Iterator[str]:
@@ -79,6 +83,14 @@ def _latency_sources(change: Change) -> Iterator[str]:
         config = parse(text.decode("utf-8", "replace"))
         for source in sources(config, is_wanted=change.started.latency_histograms):
             yield sample(LATENCY_SOURCE, source, 1)
+
+
+def _generations(change: Change) -> Iterator[str]:
+    for directory in sorted(change.paths.documents.glob("*")):
+        if is_id(directory.name):
+            stored = decode_stored(files.read_optional(change.paths.document(LoadBalancerId(directory.name)).current))
+            if stored is not None:
+                yield sample(GENERATION, (directory.name,), stored.generation)
 
 
 def _end_of(path: Path) -> int | None:

@@ -160,3 +160,12 @@ def test_a_stored_document_survives_its_encoding(desk: Workbench) -> None:
     assert applied.stored.revert.generation == 0
     assert msgspec.json.decode(desk.paths.document(SHOP).current.read_bytes())["generation"] == 1
     assert store.get(desk.amphora, SHOP) == applied.stored
+
+
+def test_the_generation_is_among_the_metrics(desk: Workbench) -> None:
+    tree = shop("w1")
+    tree["listeners"].append({"name": "metrics", "protocol": "PROMETHEUS", "protocol_port": 8088})
+    put(desk, tree)
+    put(desk, tree | {"name": "shop", "pools": shop("w1", "w2")["pools"]})
+    lines = desk.amphora.paths.agent_metrics.read_text().splitlines()
+    assert f'amphora_loadbalancer_generation{{loadbalancer="{SHOP}"}} 2' in lines

@@ -43,6 +43,13 @@ CERTIFICATE_EXPIRY = Metric(
     "the agent",
     "When the first certificate of this use ends: agent (our own), controller_ca, listener (the tenants').",
 )
+GENERATION = Metric(
+    "amphora_loadbalancer_generation",
+    "gauge",
+    ("loadbalancer",),
+    "the agent",
+    "Number of the document of API 2.0 that was applied last; absent for what a controller manages.",
+)
 BEATS = Metric(
     "amphora_beats_total",
     "counter",
@@ -149,6 +156,7 @@ RECORDED = (
     RELOADS,
     CONFIG_REFUSED,
     CERTIFICATE_EXPIRY,
+    GENERATION,
     BEATS,
     BEAT_BYTES,
     HAPROXY_WORKERS,

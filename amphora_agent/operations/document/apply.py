@@ -24,6 +24,7 @@ from amphora_agent.core.haproxy.change import Decision
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import AgentError, InvalidRequest, NotFound
 from amphora_agent.host import files
+from amphora_agent.operations import metrics_record
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.document import desired, serve, store
 from amphora_agent.operations.document.desired import Desired
@@ -87,6 +88,7 @@ def apply(change: Change, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
     decision = _bring_about(change, lb_id, aim.desired)
     applied = _applied(lb_id, wanted, aim, decision, seconds=time.monotonic() - began)
     store.commit(change, lb_id, applied.stored, is_revision=aim.is_new)
+    metrics_record.write(change)
     detail = f"generation {applied.stored.generation}: {applied.plan.decision}, {applied.plan.reason}"
     _tell(change, lb_id, EventKind.APPLIED, detail)
     return applied
