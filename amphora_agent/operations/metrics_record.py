@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from amphora_agent.core.document.stored import decode_stored
 from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.metrics.certificate import not_after
@@ -86,6 +85,10 @@ def _latency_sources(change: Change) -> Iterator[str]:
 
 
 def _generations(change: Change) -> Iterator[str]:
+    if not change.paths.documents.exists():
+        return
+    from amphora_agent.core.document.stored import decode_stored  # noqa: PLC0415 - amphorae without documents go without
+
     for directory in sorted(change.paths.documents.glob("*")):
         if is_id(directory.name):
             stored = decode_stored(files.read_optional(change.paths.document(LoadBalancerId(directory.name)).current))
