@@ -113,6 +113,11 @@ class LoadBalancerPaths:
         return self.agent / "condemned.json"
 
     @property
+    def drained(self) -> Path:
+        """Servers of a controller's load balancer that an operator drained at run time; optional."""
+        return self.agent / "drained.json"
+
+    @property
     def deleted(self) -> Path:
         """Where a deletion moves the contract's directory to; what is there is to be removed."""
         return self.agent / "deleted"

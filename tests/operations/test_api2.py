@@ -16,6 +16,7 @@ from amphora_agent.core.document.identity import loadbalancer_id
 from testbed.amphora import AMPHORA_ID, LB_ID
 from testbed.operations import Workbench
 from testbed.pki import Pki
+from testbed.scenario import MEMBER_IDS
 from tests.operations.test_documents import Json, shop
 
 LB = "/2.0/loadbalancers/shop"
@@ -206,8 +207,31 @@ def test_what_a_controller_wrote_is_not_touched(client: Client, bench: Workbench
     assert problem_of(client.delete(LB))["status"] == 409
     (listed,) = client.get("/2.0/loadbalancers").json
     assert listed["owner"] == "controller"
+    assert client.get(f"{LB}/plan").json["decision"] == "nothing"
+    assert client.get(f"{LB}/rendered").json["haproxy"] == bench.own.config.read_text()
     assert put(client, shop("w1"), f"{LB}?adopt=true").status_code == 200
     assert client.get(LB).status_code == 200
+
+
+def test_a_controllers_member_is_drained_and_stays_so_over_a_reload(client: Client, bench: Workbench) -> None:
+    text = bench.sample("haproxy/01-http-basic.cfg").replace(LB_ID, bench.lb_id)
+    bench.apply(text)
+    (listener,) = client.get(f"{LB}/status").json["listeners"]
+    (pool,) = listener["pools"]
+    member = f"{LB}/pools/{pool['name']}/members/{MEMBER_IDS[0]}"
+    assert client.post(f"{member}/drain").json["decision"] == "runtime"
+    assert client.post(f"{LB}/pools/{pool['name']}/members/nobody/drain").status_code == 404
+    bench.apply(text.replace("timeout client 50000", "timeout client 60000"))
+    drained = {each["name"]: each for each in _members(client)}[MEMBER_IDS[0]]
+    assert (drained["operating"], drained["drained"]["by"]) == ("DRAINING", "unknown")
+    assert client.post(f"{member}/ready").status_code == 200
+    assert [each["drained"] for each in _members(client)] == [None, None]
+    assert not bench.own.drained.exists()
+
+
+def _members(client: Client) -> list[Json]:
+    found: list[Json] = client.get(f"{LB}/status").json["listeners"][0]["pools"][0]["members"]
+    return found
 
 
 def test_secrets_are_kept_told_of_and_never_returned(client: Client, bench: Workbench) -> None:

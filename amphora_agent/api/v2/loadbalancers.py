@@ -10,9 +10,9 @@ from amphora_agent.api.v2 import answers, asked, shape
 from amphora_agent.core.document.stored import Stored, etag
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import Conflict, InvalidRequest, NotFound
-from amphora_agent.operations import inventory
+from amphora_agent.operations import inventory, ownership
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.document import apply, status, store, texts, watch
+from amphora_agent.operations.document import apply, controllers, status, store, texts, watch
 from amphora_agent.operations.document.apply import Applied, Wanted
 from amphora_agent.operations.document.refusals import OwnedByController
 from amphora_agent.operations.haproxy import instance
@@ -100,20 +100,22 @@ def post_confirm(amphora: Amphora, lb: str) -> Response:
 
 def get_plan(amphora: Amphora, lb: str) -> Response:
     """Return what would make what runs equal to what is stored."""
+    lb_id = asked.lb_id(lb)
+    if is_controllers(amphora, lb_id):
+        return shape.json(shape.controllers(lb_id, controllers.plan(amphora, lb_id), dry_run=True))
     stored = own(amphora, lb)
-    planned = apply.plan(amphora, asked.lb_id(lb), Wanted(document=stored.document, by=asked.by()))
-    return answer(amphora, planned)
+    return answer(amphora, apply.plan(amphora, lb_id, Wanted(document=stored.document, by=asked.by())))
 
 
 def get_rendered(amphora: Amphora, lb: str) -> Response:
     """Return the configurations as they are written."""
-    own(amphora, lb)
+    _require(amphora, lb)
     return _texts(texts.rendered(amphora, asked.lb_id(lb)))
 
 
 def get_running(amphora: Amphora, lb: str) -> Response:
     """Return the configurations as they run."""
-    own(amphora, lb)
+    _require(amphora, lb)
     return _texts(texts.running(amphora, asked.lb_id(lb)))
 
 
@@ -123,9 +125,11 @@ def _texts(found: texts.Texts) -> Response:
 
 def get_status(amphora: Amphora, lb: str) -> Response:
     """Return how a load balancer is: at this moment, or once its generation is a later one than was asked about."""
+    lb_id = asked.lb_id(lb)
+    if is_controllers(amphora, lb_id):
+        return shape.json(shape.controllers_status(controllers.report(amphora, lb_id)))
     if own(amphora, lb).generation <= asked.number("after", 0, 2**53 - 1, default=-1):
         asked.wait_for_news()
-    lb_id = asked.lb_id(lb)
     return shape.json(_status(lb_id, status.report(amphora, lb_id)))
 
 
@@ -194,6 +198,21 @@ def own(amphora: Amphora, lb: str) -> Stored:
     return stored
 
 
+def _require(amphora: Amphora, lb: str) -> None:
+    """Refuse a load balancer that is nobody's; a controller's may be looked at.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if not is_controllers(amphora, asked.lb_id(lb)):
+        own(amphora, lb)
+
+
+def is_controllers(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
+    """Tell whether a controller wrote a load balancer, by API 1.0."""
+    return instance.exists(amphora, lb_id) and not ownership.has_document(amphora.paths, lb_id)
+
+
 def _refuse_controllers(amphora: Amphora, lb_id: LoadBalancerId) -> None:
-    if instance.exists(amphora, lb_id) and not amphora.paths.document(lb_id).directory.exists():
+    if is_controllers(amphora, lb_id):
         raise OwnedByController("A controller owns this load balancer", "it has no document; adopt=true takes it over")

@@ -9,11 +9,14 @@ from flask import Response
 from amphora_agent.api.v2 import asked, loadbalancers, shape
 from amphora_agent.core.document.edit import read_member, read_members
 from amphora_agent.core.document.model import Pool
+from amphora_agent.core.document.plan import Plan, PlannedStep
 from amphora_agent.core.document.reading import Reading
 from amphora_agent.core.document.stored import Stored, members_etag
-from amphora_agent.operations.amphora import Amphora, Change
+from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.document import apply, members
 from amphora_agent.operations.document.apply import Wanted
+from amphora_agent.operations.haproxy import drains
 
 
 def get(amphora: Amphora, lb: str, pool: str) -> Response:
@@ -67,16 +70,26 @@ def _perform(amphora: Amphora, lb: str, pool: str, wanted: Callable[[Stored, Poo
 
 def post_drain(amphora: Amphora, lb: str, pool: str, member: str) -> Response:
     """Give a member no new clients."""
-    return _switch(amphora, lb, lambda change: members.drain(change, asked.lb_id(lb), pool, member, asked.by()))
+    lb_id = asked.lb_id(lb)
+    with amphora.changing() as change:
+        if loadbalancers.is_controllers(change, lb_id):
+            drains.drain(change, lb_id, pool, member, asked.by())
+            return _switched(lb_id, "drain", f"member {pool}/{member}")
+        applied = members.drain(change, lb_id, pool, member, asked.by())
+    return loadbalancers.answer(amphora, applied)
 
 
 def post_ready(amphora: Amphora, lb: str, pool: str, member: str) -> Response:
     """Give a drained member new clients again."""
-    return _switch(amphora, lb, lambda change: members.make_ready(change, asked.lb_id(lb), pool, member, asked.by()))
-
-
-def _switch(amphora: Amphora, lb: str, act: Callable[[Change], apply.Applied]) -> Response:
+    lb_id = asked.lb_id(lb)
     with amphora.changing() as change:
-        loadbalancers.own(change, lb)
-        applied = act(change)
+        if loadbalancers.is_controllers(change, lb_id):
+            drains.make_ready(change, lb_id, pool, member)
+            return _switched(lb_id, "make ready", f"member {pool}/{member}")
+        applied = members.make_ready(change, lb_id, pool, member, asked.by())
     return loadbalancers.answer(amphora, applied)
+
+
+def _switched(lb_id: LoadBalancerId, do: str, subject: str) -> Response:
+    plan = Plan(decision="runtime", reason=f"{do} {subject}", reload=False, steps=(PlannedStep(do, subject),))
+    return shape.json(shape.controllers(lb_id, plan, dry_run=False))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from flask import Response
 
 from amphora_agent.api.v2 import answers
 from amphora_agent.core.document.differences import Difference
-from amphora_agent.core.document.plan import PlannedStep
-from amphora_agent.core.document.status import LoadBalancerStatus, MemberStatus
+from amphora_agent.core.document.plan import Plan, PlannedStep
+from amphora_agent.core.document.status import LoadBalancerStatus, MemberStatus, Operating
 from amphora_agent.core.document.stored import Drained, Revert, Stored, etag
 from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.records.drained import DrainedServer
 from amphora_agent.operations.document.apply import Applied
+from amphora_agent.operations.document.controllers import Report
 from amphora_agent.operations.document.secrets import Secret
 from amphora_agent.operations.events import Event
 
@@ -66,6 +69,26 @@ def confirmed(lb_id: LoadBalancerId, stored: Stored) -> answers.Outcome:
         reload=False,
         seconds=0.0,
         steps=(),
+        differences=(),
+        ignored=(),
+        diff="",
+        revert_at=None,
+    )
+
+
+def controllers(lb_id: LoadBalancerId, plan: Plan, *, dry_run: bool) -> answers.Outcome:
+    """Return what was done, or would be, to a load balancer that a controller wrote: it has no document."""
+    return answers.Outcome(
+        id=lb_id,
+        name=lb_id,
+        generation=0,
+        etag="",
+        dry_run=dry_run,
+        decision=msgspec.convert(plan.decision, answers.DecisionWord),
+        reason=plan.reason,
+        reload=plan.reload,
+        seconds=None,
+        steps=_steps(plan.steps),
         differences=(),
         ignored=(),
         diff="",
@@ -136,8 +159,29 @@ def last_apply(stored: Stored) -> answers.LastApply:
     )
 
 
+def controllers_status(found: Report) -> answers.Status:
+    """Return how a load balancer is that a controller wrote."""
+    tree = found.status
+    is_healthy = tree.operating is Operating.ONLINE
+    return answers.Status(
+        id=found.lb_id,
+        name=found.lb_id,
+        owner="controller",
+        generation=0,
+        observed_generation=0,
+        conditions=(
+            answers.Condition(type="Healthy", status=is_healthy, reason="" if is_healthy else tree.operating.value),
+        ),
+        operating=tree.operating.value,
+        role=None if found.role is None else found.role.value,
+        listeners=listeners(tree, found.part, {each.name: each.name for each in tree.listeners}, found.drained),
+        unused_pools=(),
+        last_apply=None,
+    )
+
+
 def listeners(
-    status: LoadBalancerStatus, part: Part, ids: dict[str, str], drained: tuple[Drained, ...]
+    status: LoadBalancerStatus, part: Part, ids: Mapping[str, str], drained: Iterable[Drained | DrainedServer]
 ) -> tuple[answers.ListenerStatus, ...]:
     """Return the statuses of listeners and what is behind them.
 
@@ -177,7 +221,7 @@ def _connections(part: Part, listener_id: str) -> tuple[int, int]:
     return sum(sample.current for sample in samples), total
 
 
-def _member(member: MemberStatus, drained: Drained | None) -> answers.MemberStatus:
+def _member(member: MemberStatus, drained: Drained | DrainedServer | None) -> answers.MemberStatus:
     return answers.MemberStatus(
         name=member.name,
         operating=member.operating.value,

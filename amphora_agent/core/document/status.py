@@ -52,6 +52,7 @@ _MEMBER_WORDS = {
     "RESTARTING": (Operating.ONLINE, "the first check is under way"),
 }
 
+_LISTENER_WORDS = {"OPEN": Operating.ONLINE, "FULL": Operating.DEGRADED}
 _DRAINED_BY_WEIGHT = frozenset({Operating.DRAINING, Operating.ONLINE, Operating.NO_MONITOR})
 
 
@@ -166,10 +167,53 @@ def derive(
     )
 
 
+def derive_served(name: str, part: heartbeat.Part, checks: Mapping[tuple[str, str], LastCheck]) -> LoadBalancerStatus:
+    """Return the statuses of what is served where no document says what should be; ids are the names.
+
+    Args:
+        name: of the load balancer.
+        part: what heartbeats say of its listeners and pools at this moment.
+        checks: as for `derive`.
+    """
+    listeners = tuple(
+        ListenerStatus(
+            name=listener_id,
+            operating=_LISTENER_WORDS.get(listener.status, Operating.ERROR),
+            reason="" if listener.status in _LISTENER_WORDS else listener.status,
+            pools=tuple(
+                _served_pool(key, pool, checks) for key, pool in part.pools.items() if key.endswith(f":{listener_id}")
+            ),
+        )
+        for listener_id, listener in part.listeners.items()
+    )
+    return LoadBalancerStatus(name=name, operating=_worst(listeners), listeners=listeners, unused_pools=())
+
+
+def _served_pool(key: str, pool: heartbeat.Pool, checks: Mapping[tuple[str, str], LastCheck]) -> PoolStatus:
+    members = tuple(_served_member(name, word, checks.get((key, name))) for name, word in pool.members.items())
+    operating, reason = _of_pool(pool, members)
+    return PoolStatus(name=key.partition(":")[0], operating=operating, reason=reason, members=members)
+
+
+def _served_member(name: str, word: str, check: LastCheck | None) -> MemberStatus:
+    operating, reason = _of_word(word)
+    if check is None:
+        return MemberStatus(name=name, operating=operating, reason=reason)
+    return MemberStatus(
+        name=name,
+        operating=operating,
+        reason=reason or check.reason,
+        detail=check.detail,
+        seconds=check.seconds,
+    )
+
+
 def _whole(document: Document, listeners: tuple[ListenerStatus, ...]) -> Operating:
+    return _worst(listeners) if document.admin_state_up else Operating.OFFLINE
+
+
+def _worst(listeners: tuple[ListenerStatus, ...]) -> Operating:
     """Return the load balancer's status: the worst that anything in it makes of it."""
-    if not document.admin_state_up:
-        return Operating.OFFLINE
     found = {status for listener in listeners for status in _consequences(listener)}
     return next((worst for worst in (Operating.ERROR, Operating.DEGRADED) if worst in found), Operating.ONLINE)
 
@@ -201,11 +245,10 @@ class _Deriver:
         shown = self.part.listeners.get(self.identity.listener(listener.name))
         if shown is None:
             return Operating.ERROR, "it is not served"
-        if shown.status == "OPEN":
-            return Operating.ONLINE, ""
         if shown.status == "FULL":
             return Operating.DEGRADED, "the connection limit is reached"
-        return Operating.ERROR, shown.status
+        known = _LISTENER_WORDS.get(shown.status)
+        return (Operating.ERROR, shown.status) if known is None else (known, "")
 
     def _pool(self, listener: Listener, pool: Pool) -> PoolStatus:
         is_lvs = listener.protocol in LVS_PROTOCOLS
@@ -214,12 +257,7 @@ class _Deriver:
         members = tuple(self._member(pool, member, key, shown) for member in pool.members)
         if shown is None:
             return PoolStatus(name=pool.name, operating=Operating.OFFLINE, reason="it is not served", members=members)
-        if not shown.status.startswith("UP"):
-            reason = "no member can serve" if shown.status == "DOWN" else shown.status
-            return PoolStatus(name=pool.name, operating=Operating.ERROR, reason=reason, members=members)
-        down = [member.name for member in members if member.operating is Operating.ERROR]
-        operating = Operating.DEGRADED if down else Operating.ONLINE
-        reason = f"{len(down)} of {len(members)} members down" if down else ""
+        operating, reason = _of_pool(shown, members)
         return PoolStatus(name=pool.name, operating=operating, reason=reason, members=members)
 
     def _member(self, pool: Pool, member: Member, key: str, shown: heartbeat.Pool | None) -> MemberStatus:
@@ -238,15 +276,30 @@ class _Deriver:
         )
 
 
+def _of_pool(shown: heartbeat.Pool, members: tuple[MemberStatus, ...]) -> tuple[Operating, str]:
+    """Return a served pool's status and the reason for it."""
+    if not shown.status.startswith("UP"):
+        return Operating.ERROR, "no member can serve" if shown.status == "DOWN" else shown.status
+    down = [member.name for member in members if member.operating is Operating.ERROR]
+    if down:
+        return Operating.DEGRADED, f"{len(down)} of {len(members)} members down"
+    return Operating.ONLINE, ""
+
+
+def _of_word(word: str) -> tuple[Operating, str]:
+    """Return what a heartbeat's word for a member means, and the reason where no check is."""
+    return next(
+        (meaning for prefix, meaning in _MEMBER_WORDS.items() if word.startswith(prefix)), (Operating.ERROR, word)
+    )
+
+
 def _of_member(member: Member, word: str | None) -> tuple[Operating, str]:
     """Return a member's status and, where no check is the reason, the reason."""
     if word is None:
         return Operating.OFFLINE, "it is not served"
     if not member.admin_state_up:
         return Operating.OFFLINE, "disabled"
-    operating, reason = next(
-        (meaning for prefix, meaning in _MEMBER_WORDS.items() if word.startswith(prefix)), (Operating.ERROR, word)
-    )
+    operating, reason = _of_word(word)
     if member.weight == 0 and operating in _DRAINED_BY_WEIGHT:
         return Operating.DRAINING, "weight 0"
     return operating, reason

@@ -49,15 +49,21 @@ class Serving:
 
 def look(amphora: Amphora, lb_id: LoadBalancerId, document: Document) -> Serving:
     """Return what of a document serves; what does not answer is left out."""
-    own = amphora.paths.loadbalancer(lb_id)
     identity = Place(lb_id, amphora.paths).identity
-    parts = [_haproxy_part(own)]
+    haproxy = look_at_haproxy(amphora, lb_id)
+    parts = [haproxy.part]
     parts += [_lvs_part(amphora, identity.listener(each.name)) for each in lvs_listeners(document)]
     part = Part(
         listeners={key: value for each in parts for key, value in each.listeners.items()},
         pools={key: value for each in parts for key, value in each.pools.items()},
     )
-    return Serving(part, _checks(own))
+    return Serving(part, haproxy.checks)
+
+
+def look_at_haproxy(amphora: Amphora, lb_id: LoadBalancerId) -> Serving:
+    """Return what HAProxy serves of a load balancer, whoever wrote it."""
+    own = amphora.paths.loadbalancer(lb_id)
+    return Serving(_haproxy_part(own), _checks(own))
 
 
 def _haproxy_part(own: LoadBalancerPaths) -> Part:

@@ -30,20 +30,12 @@ class Texts:
 
 
 def rendered(amphora: Amphora, lb_id: LoadBalancerId) -> Texts:
-    """Return what is written.
-
-    Raises:
-        NotFound: no document of it.
-    """
+    """Return what is written; of a controller's load balancer HAProxy's text alone."""
     return _texts(amphora, lb_id, _text(amphora.paths.loadbalancer(lb_id).config), lambda each: _text(each.config))
 
 
 def running(amphora: Amphora, lb_id: LoadBalancerId) -> Texts:
-    """Return what was given to what runs.
-
-    Raises:
-        NotFound: no document of it.
-    """
+    """Return what was given to what runs; of a controller's load balancer to HAProxy alone."""
     applied = read_applied(amphora.paths.loadbalancer(lb_id))
     return _texts(amphora, lb_id, None if applied is None else applied.config, _given)
 
@@ -56,11 +48,11 @@ def _given(keepalived: Keepalived) -> str | None:
 def _texts(
     amphora: Amphora, lb_id: LoadBalancerId, haproxy: str | None, text_of: Callable[[Keepalived], str | None]
 ) -> Texts:
-    document = store.get(amphora, lb_id).document
+    stored = store.find(amphora, lb_id)
     identity = Place(lb_id, amphora.paths).identity
     lvs = {
         each.name: text_of(life_cycle.of_listener(amphora.paths, identity.listener(each.name)))
-        for each in lvs_listeners(document)
+        for each in (() if stored is None else lvs_listeners(stored.document))
     }
     has_vrrp = ownership.vrrp_owner(amphora.paths) == lb_id
     vrrp = text_of(life_cycle.of_vrrp(amphora.paths)) if has_vrrp else None

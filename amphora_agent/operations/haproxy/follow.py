@@ -29,7 +29,7 @@ from amphora_agent.host.procfs import takes_signal
 from amphora_agent.operations import certificates, metrics_proxy
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.haproxy import foreign, removals, runtime, stored_files
+from amphora_agent.operations.haproxy import drains, foreign, removals, runtime, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, is_alive, read_applied, stored_config
 from amphora_agent.operations.keepalived import vrrp
 from amphora_agent.operations.network import interfaces
@@ -114,6 +114,8 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
             _record(change, instance, stored, _reload(change, instance, stored))
         case _:
             assert_never(decision)
+    if not isinstance(decision, Nothing):
+        drains.reassert(instance.paths, stored.parsed)
     certificates.remove_condemned(change, instance.lb_id, stored.digests.keys())
     change.changes.note(instance.lb_id, decision, time.monotonic() - began)
     return Performed(started=isinstance(decision, Start), reason=decision.reason, decision=decision)
