@@ -31,7 +31,7 @@ class Lane(Enum):
 LONGEST_SERVICE = 300.0
 ALL_THREADS = sum(lane.threads for lane in Lane)
 _READING = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-_PLUGGING = b"/1.0/plug/"
+_PLUGGING = (b"/1.0/plug/", b"/2.0/interfaces/")
 
 
 def lane_of(head: bytes) -> Lane:

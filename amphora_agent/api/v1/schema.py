@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Annotated, TypeVar
@@ -12,14 +11,13 @@ import msgspec
 from flask import Request
 from werkzeug.exceptions import BadRequest
 
-from amphora_agent.core.addresses import Address, Subnet
+from amphora_agent.core.addresses import Address, Subnet, parse_mac
 from amphora_agent.core.network.desired import FixedIp, HostRoute, Port, Vip, VipNet
 from amphora_agent.core.network.nft_rules import AllowRule, RuleProtocol
 from amphora_agent.errors import InvalidRequest
 
 Body = TypeVar("Body")
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 # Source: RFC 791, RFC 8200 section 5; below its minimum the kernel ends IPv6 on the interface.
 _MTU_MIN = {4: 68, 6: 1280}
 
@@ -145,8 +143,8 @@ def parse_port(body: PlugVipBody | PlugNetworkBody, addresses: Iterable[Address]
     Raises:
         MalformedBody: in the words of `what`.
     """
-    mac = body.mac_address.lower()
-    if _MAC.match(mac) is None or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+    mac = parse_mac(body.mac_address)
+    if mac is None:
         raise MalformedBody(what, f"mac_address: {body.mac_address!r} is not the MAC address of a NIC")
     least = max((_MTU_MIN[address.version] for address in addresses), default=_MTU_MIN[4])
     if body.mtu and body.mtu < least:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from amphora_agent.core.document.model import HostRoute
+
 Owner = Literal["api2", "controller"]
 DecisionWord = Literal["nothing", "runtime", "reload", "start"]
 OperatingWord = Literal["ONLINE", "DRAINING", "OFFLINE", "DEGRADED", "ERROR", "NO_MONITOR"]
@@ -229,27 +231,20 @@ class Versions(_Answer, frozen=True):
     keepalived: str
 
 
-class Route(_Answer, frozen=True):
-    """A route of an interface."""
-
-    destination: str
-    nexthop: str
-
-
 class Interface(_Answer, frozen=True):
-    """An interface in the namespace as it is wanted: addresses in CIDR notation, MTU in bytes (null: its own)."""
+    """An interface in the namespace as it is wanted; MTU in bytes, null: it is left alone."""
 
     name: str
     mac: str
     addresses: tuple[str, ...]
-    gateway: str | None
+    vips: tuple[str, ...]
+    gateways: tuple[str, ...]
     mtu: int | None
-    routes: tuple[Route, ...]
+    routes: tuple[HostRoute, ...]
 
 
-class InterfaceOutcome(_Answer, frozen=True):
-    """What became of an interface, or would in a dry run: the steps in words."""
+class InterfaceOutcome(Interface, frozen=True):
+    """What became of an interface, or would in a dry run: the steps in words, in their order."""
 
-    interface: Interface
     dry_run: bool
     steps: tuple[str, ...]

@@ -9,8 +9,9 @@ from flask import abort, request
 from amphora_agent.api.http.peers import PEER
 from amphora_agent.api.http.waiting import LONGEST_WAIT, WAIT
 from amphora_agent.core.document.identity import loadbalancer_id
+from amphora_agent.core.document.interface import InterfaceDocument, check
 from amphora_agent.core.document.problem import Problem
-from amphora_agent.core.document.reading import Reading, read
+from amphora_agent.core.document.reading import Reading, read, read_object
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
 from amphora_agent.operations.document.refusals import InvalidDocument, PreconditionFailed
@@ -95,6 +96,19 @@ def document(named: str) -> Reading:
         detail = f"the document is of {reading.document.name!r}"
         raise InvalidDocument((Problem(pointer="/name", where="the document", detail=detail, expected=repr(named)),))
     return reading
+
+
+def interface() -> InterfaceDocument:
+    """Return the interface in the body.
+
+    Raises:
+        InvalidDocument: with all that is wrong with it.
+    """
+    found = read_object(InterfaceDocument, json_body())
+    problems = check(found) if isinstance(found, InterfaceDocument) else found
+    if problems or not isinstance(found, InterfaceDocument):
+        raise InvalidDocument(problems)
+    return found
 
 
 def shaped(found: Reading | tuple[Problem, ...]) -> Reading:

@@ -8,7 +8,8 @@ from typing import Any
 
 from flask.typing import ResponseReturnValue
 
-from amphora_agent.api.v2 import about, answers, events, loadbalancers, members, secrets
+from amphora_agent.api.v2 import about, answers, events, interfaces, loadbalancers, members, secrets
+from amphora_agent.core.document.interface import InterfaceDocument
 from amphora_agent.core.document.model import Document, Member
 
 View = Callable[..., ResponseReturnValue]
@@ -229,6 +230,24 @@ ROUTES: tuple[Route, ...] = (
         answer=answers.Events,
         faults=(400, 503),
         query=("after", "wait", "loadbalancer"),
+    ),
+    Route(
+        method="GET",
+        rule="/2.0/interfaces",
+        view=interfaces.get_all,
+        summary="List the interfaces of this amphora as they are wanted.",
+        answer=tuple[answers.Interface, ...],
+        faults=(),
+    ),
+    Route(
+        method="PUT",
+        rule="/2.0/interfaces/<interface>",
+        view=interfaces.put,
+        summary="Make an interface, named by its name or its MAC address, what the body says, whole.",
+        body=InterfaceDocument,
+        answer=answers.InterfaceOutcome,
+        faults=(400, 404, 409, 415, 422, 500),
+        query=("dry_run",),
     ),
     Route(
         method="GET",

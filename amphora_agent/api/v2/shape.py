@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 from flask import Response
 
 from amphora_agent.api.v2 import answers
 from amphora_agent.core.document.differences import Difference
+from amphora_agent.core.document.interface import declared
 from amphora_agent.core.document.plan import Plan, PlannedStep
 from amphora_agent.core.document.status import LoadBalancerStatus, MemberStatus, Operating
 from amphora_agent.core.document.stored import Drained, Revert, Stored, etag
 from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.core.network.model import Interface
 from amphora_agent.core.records.drained import DrainedServer
 from amphora_agent.operations.document.apply import Applied
 from amphora_agent.operations.document.controllers import Report
+from amphora_agent.operations.document.interfaces import Planned
 from amphora_agent.operations.document.secrets import Secret
 from amphora_agent.operations.events import Event
 
@@ -146,6 +150,22 @@ def event(found: Event) -> answers.EventAnswer:
         subject=found.subject,
         detail=found.detail,
     )
+
+
+def interface(mac: str, wanted: Interface) -> answers.Interface:
+    """Return an interface as it is wanted."""
+    return answers.Interface(**_interface(mac, wanted))
+
+
+def interface_outcome(planned: Planned, *, is_dry_run: bool) -> answers.InterfaceOutcome:
+    """Return what came of an interface, or would."""
+    return answers.InterfaceOutcome(
+        **_interface(planned.mac, planned.interface), dry_run=is_dry_run, steps=planned.in_words
+    )
+
+
+def _interface(mac: str, wanted: Interface) -> dict[str, Any]:
+    return {"name": wanted.name, "mac": mac, **msgspec.structs.asdict(declared(wanted))}
 
 
 def last_apply(stored: Stored) -> answers.LastApply:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.document.model import (
     Algorithm,
     ClientAuthentication,
@@ -34,9 +35,9 @@ from amphora_agent.core.document.model import (
 from amphora_agent.core.document.place import HTTP_PROTOCOLS, LVS_PROTOCOLS
 from amphora_agent.core.document.problem import Path, Problem, problem, shown
 from amphora_agent.core.document.values import (
-    Address,
     expression_fault,
     has_hole,
+    host_fault,
     parse_address,
     parse_network,
     split_ciphers,
@@ -327,10 +328,8 @@ def _address_faults(text: str, path: Path) -> Iterator[_Fault]:
     address = parse_address(text)
     if address is None:
         yield _Fault(path, f"got {shown(text)}", "an IPv4 or IPv6 address")
-    elif address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local:
-        yield _Fault(path, f"{address} is no address of a host on a network", "a unicast address")
-    elif (address.version == 4 and address.is_reserved) or getattr(address, "ipv4_mapped", None) is not None:
-        yield _Fault(path, f"{address} is reserved", "a unicast address")
+    elif fault := host_fault(address):
+        yield _Fault(path, fault, "a unicast address")
 
 
 def _route_faults(document: Document, number: int, address: Address | None) -> Iterator[_Fault]:

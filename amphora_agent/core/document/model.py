@@ -215,7 +215,7 @@ class _Object(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class HostRoute(_Object, frozen=True):
-    """A route of the VIP's subnet."""
+    """A route to somewhere else by way of a subnet."""
 
     destination: SubnetText
     nexthop: AddressText

@@ -12,6 +12,9 @@ Path = tuple[Step, ...]
 
 _KINDS = {
     "vips": "VIP",
+    "addresses": "address",
+    "gateways": "gateway",
+    "routes": "route",
     "listeners": "listener",
     "l7policies": "L7 policy",
     "rules": "rule",

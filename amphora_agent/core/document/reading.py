@@ -7,15 +7,16 @@ load balancer can be applied; a reference by id that says something is an error,
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from types import UnionType
-from typing import Union, get_args, get_origin, get_type_hints
+from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +24,8 @@ from msgspec import Struct
 from amphora_agent.core.document import model
 from amphora_agent.core.document.model import Document
 from amphora_agent.core.document.problem import Path, Problem, pointer, problem, shown
+
+Wanted = TypeVar("Wanted", bound=Struct)
 
 MAX_PROBLEMS = 1000
 _DEEPEST = 32
@@ -103,18 +106,30 @@ def parse_json(body: bytes) -> object:
 
 def read_tree(tree: object) -> Reading | tuple[Problem, ...]:
     """Return the document that an already parsed JSON value says, or its problems."""
+    ignored: list[str] = []
+    kept = _without_ignored(tree, Document, (), ignored)
+    found = _read_as(Document, tree, kept)
+    return Reading(found, tuple(ignored)) if isinstance(found, Document) else found
+
+
+def read_object(kind: type[Wanted], body: bytes) -> Wanted | tuple[Problem, ...]:
+    """Return the object of a body of any bytes, or its problems; no field is passed over."""
+    tree = parse_json(body)
+    return (tree,) if isinstance(tree, Problem) else _read_as(kind, tree, tree)
+
+
+def _read_as(kind: type[Wanted], tree: object, kept: object) -> Wanted | tuple[Problem, ...]:
+    """Return the object of a JSON value, or its problems; `kept` is the value without what is passed over."""
     if not isinstance(tree, dict):
         return (problem(tree, (), f"got {shown(tree)}", "an object"),)
     problems = list(_duplicates(tree, tree, ()))
-    ignored: list[str] = []
-    kept = _without_ignored(tree, Document, (), ignored)
     if not problems:
         try:
-            return Reading(msgspec.convert(kept, Document), tuple(ignored))
+            return msgspec.convert(kept, kind)
         except msgspec.ValidationError as error:
             first = problem(kept, (), str(error))
-            return tuple(islice(_shape_problems(kept, kept, Document, ()), MAX_PROBLEMS)) or (first,)
-    problems += _shape_problems(kept, kept, Document, ())
+            return tuple(islice(_shape_problems(kept, kept, kind, ()), MAX_PROBLEMS)) or (first,)
+    problems += _shape_problems(kept, kept, kind, ())
     return tuple(problems[:MAX_PROBLEMS])
 
 
@@ -136,7 +151,7 @@ def _without_ignored(value: object, kind: type[Struct], path: Path, ignored: lis
     if not isinstance(value, dict):
         return value
     dropped = _EVERYWHERE - set(kind.__struct_fields__) | _IGNORED.get(kind, frozenset())
-    children = _CHILDREN[kind]
+    children = _children(kind)
     kept: dict[str, object] = {}
     for key, child in value.items():
         if key in dropped or (key in _REFERENCES and child is None):
@@ -160,18 +175,11 @@ def _struct_of(hint: object) -> type[Struct] | None:
     return next((found for each in get_args(hint) if (found := _struct_of(each)) is not None), None)
 
 
-def _children() -> dict[type[Struct], dict[str, type[Struct]]]:
-    found: dict[type[Struct], dict[str, type[Struct]]] = {}
-    waiting: list[type[Struct]] = [Document]
-    while waiting:
-        kind = waiting.pop()
-        hints = get_type_hints(kind, include_extras=True)
-        found[kind] = {name: child for name, hint in hints.items() if (child := _struct_of(hint)) is not None}
-        waiting += [child for child in found[kind].values() if child not in found]
-    return found
-
-
-_CHILDREN = _children()
+@functools.cache
+def _children(kind: type[Struct]) -> Mapping[str, type[Struct]]:
+    """Return the fields of an object that hold objects, and of which type."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: child for name, hint in hints.items() if (child := _struct_of(hint)) is not None}
 
 
 def _shape_problems(root: object, value: object, kind: type[Struct], path: Path) -> Iterator[Problem]:
@@ -179,12 +187,12 @@ def _shape_problems(root: object, value: object, kind: type[Struct], path: Path)
     if not isinstance(value, dict):
         yield problem(root, path, f"got {shown(value)}", "an object")
         return
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields, children = {field.name: field for field in msgspec.structs.fields(kind)}, _children(kind)
     for key, child in value.items():
         if key not in fields:
             yield problem(root, (*path, key), f"there is no field {shown(key)}", _hint(key, fields))
             continue
-        of_objects = _CHILDREN[kind].get(key)
+        of_objects = children.get(key)
         if of_objects is not None and isinstance(child, list) and _is_list(fields[key].type):
             for number, each in enumerate(child):
                 yield from _shape_problems(root, each, of_objects, (*path, key, number))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 
+from amphora_agent.core.addresses import Address, HostAddress
 from amphora_agent.core.document.model import TlsVersion
 
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 # Source: HAProxy configuration manual, bind options "ciphersuites" and "ciphers"; OpenSSL's openssl-ciphers(1).
@@ -57,6 +57,32 @@ def parse_address(text: str) -> Address | None:
         return ip_address(text) if "%" not in text else None
     except ValueError:
         return None
+
+
+def parse_host(text: str) -> HostAddress | None:
+    """Return an address with the length of its subnet's prefix, None when `text` is none: `10.0.0.5/24`."""
+    try:
+        return ip_interface(text) if re.search(r"/[0-9]{1,3}\Z", text) and "%" not in text else None
+    except ValueError:
+        return None
+
+
+def host_fault(address: Address) -> str:
+    """Return why no interface can have an address, empty when one can."""
+    if address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local:
+        return f"{address} is no address of a host on a network"
+    return f"{address} is reserved" if _is_reserved(address) else ""
+
+
+def hop_fault(address: Address) -> str:
+    """Return why nothing can be sent by way of an address, empty when it can."""
+    if address.is_unspecified or address.is_loopback or address.is_multicast:
+        return f"{address} is no address of a router"
+    return f"{address} is reserved" if _is_reserved(address) else ""
+
+
+def _is_reserved(address: Address) -> bool:
+    return (address.version == 4 and address.is_reserved) or getattr(address, "ipv4_mapped", None) is not None
 
 
 def parse_network(text: str) -> Network | None:

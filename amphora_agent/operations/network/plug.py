@@ -134,6 +134,29 @@ def plug_network(change: Change, port: Port, fixed_ips: Sequence[FixedIp], net: 
     return desired.name, link is not None
 
 
+def put_interface(change: Change, mac: str, desired: Interface) -> None:
+    """Make a NIC's interface what is desired, whatever it was, and move the NIC into the namespace unless it is there.
+
+    The caller has the interfaces for itself (`exclusively`), and looks after what the kernel would not take.
+
+    Raises:
+        NotFound: there is no such NIC (any more).
+        HostFailure: it could not be configured; the same request goes on from there.
+    """
+    paths = change.paths
+    nics.prune(paths)
+    link = _find_inside(change, mac)
+    if link is None:
+        dhcp_client(paths, desired.name).stop()  # of a NIC that had the name and is gone
+        _move_in(change, mac, desired)
+    else:
+        _persist(change, mac, desired)
+        if link.name != desired.name:
+            nics.rename(paths, link, desired.name)
+    reconcile(paths, desired, load_all(paths)[0])
+    change.watchers.call(settling.WATCHER)
+
+
 def _refuse_mistaken_identity(link: Link | None, net: VipNet | None) -> None:
     if link is None:
         return

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amphora_agent.core.network.interface_file import parse_interface, render_interface
 from amphora_agent.core.network.model import (
@@ -278,6 +278,34 @@ class Convergence:
             self._given_up.add(step)
         LOG.info("changed ifname=%s: %s", desired.name, step)
         return True
+
+
+def preview(paths: Paths, desired: Interface, link: Link, *, is_inside: bool) -> tuple[LinkStep, ...]:
+    """Return the steps that would bring an interface to its desired state at this moment; touches nothing.
+
+    Args:
+        paths: the amphora's files and namespace.
+        desired: the state to reach.
+        link: its NIC, which may still have another name.
+        is_inside: whether it is in the namespace; one that comes from outside arrives down and bare.
+
+    Raises:
+        HostFailure: the kernel cannot be asked, or the NIC went away meanwhile.
+    """
+    # No device inside has this index.
+    newcomer = Observed(link=replace(link, index=-1, is_up=False))
+
+    def look() -> Observed:
+        with netlink.connect() as kernel:
+            snapshot = take_snapshot(kernel, with_routes=True)
+        if is_inside:
+            return observe(snapshot, paths, replace(desired, name=link.name))
+        by_default = dhcp.slaac_is_enabled("default")
+        return replace(
+            newcomer, routes=snapshot.routes, rules=snapshot.rules, slaac=by_default, slaac_by_default=by_default
+        )
+
+    return plan(desired, netns.inside(paths.netns, look) if netns.exists(paths.netns) else newcomer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from testbed.waiting import wait_for
         (b"GET /1.0/plug/network HTTP/1.1", Lane.READS),
         (b"HEAD / HTTP/1.1", Lane.READS),
         (b"POST /1.0/plug/vip/10.0.0.1 HTTP/1.1", Lane.PLUGS),
+        (b"PUT /2.0/interfaces/eth1?dry_run=true HTTP/1.1", Lane.PLUGS),
+        (b"GET /2.0/interfaces HTTP/1.1", Lane.READS),
         (b"PUT /1.0/loadbalancer/a/b/haproxy HTTP/1.1", Lane.CHANGES),
         (b"DELETE /1.0/listeners/a HTTP/1.1", Lane.CHANGES),
         (b"NONSENSE", Lane.CHANGES),
