@@ -123,8 +123,7 @@ def _texts(found: texts.Texts) -> Response:
 
 def get_status(amphora: Amphora, lb: str) -> Response:
     """Return how a load balancer is: at this moment, or once its generation is a later one than was asked about."""
-    if own(amphora, lb).generation <= asked.number("after", 0, 2**53 - 1, default=-1):
-        asked.wait_for_news()
+    asked.wait_for_news(unless=own(amphora, lb).generation > asked.number("after", 0, 2**53 - 1, default=-1))
     lb_id = asked.lb_id(lb)
     return shape.json(_status(lb_id, status.report(amphora, lb_id)))
 
