@@ -109,6 +109,7 @@ class WaitingRoom:
             _close(answer)
             visit.is_waiting = True
             raise StillWaiting
+        visit.until = 0.0
         start_response(*begun[-1])
         return answer
 

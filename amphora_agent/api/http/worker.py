@@ -101,6 +101,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._receptions: dict[int, Reception] = {}
+        self._waiting: dict[int, Reception] = {}
         self._next_sweep = 0.0
         self._next_refusal_log = 0.0
         self._served_bytes = 0
@@ -116,7 +117,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def tell(self) -> None:
         """Have the requests that wait for news served again; called by any thread."""
         self._room.tell()
-        if self._waiting() and not self._has_news:
+        if self._waiting and not self._has_news:
             self._has_news = True
             self.method_queue.defer(self._serve_waiting)
 
@@ -194,8 +195,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait for events, no longer than until the first of the waiting requests is due."""
         now = time.monotonic()
-        visits = [self._room.visit(reception.connection.sock) for reception in self._waiting()]
-        ends = [visit.until - now for visit in visits if visit is not None]
+        visits = [self._room.visit(reception.connection.sock) for reception in self._waiting.values()]
+        ends = [visit.until - now for visit in visits if visit is not None and not self.tpool.is_full(Lane.READS)]
         super().wait_for_and_dispatch_events(max(0.0, min([timeout, *ends])))
 
     def murder_pending(self) -> None:
@@ -352,7 +353,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         """Keep a connection whose request waits, until there are news or its time is over."""
         connection.parser = None  # the request will be parsed again, from the bytes that are kept
         connection.sock.setblocking(False)
-        self._receive(Reception(connection, Stage.WAITING))
+        handle, reception = connection.sock.fileno(), Reception(connection, Stage.WAITING)
+        self._receive(reception)
+        if handle in self._receptions:  # or it has hung up
+            self._waiting[handle] = reception
         # What happened while its first answer was made has told nobody.
         self._serve_waiting()
 
@@ -360,17 +364,13 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         """Serve again what waits and has a reason to be answered; what finds its lane full is looked at again soon."""
         self._has_news = False
         now = time.monotonic()
-        for reception in self._waiting():
+        for reception in list(self._waiting.values()):
             connection = reception.connection
             visit = self._room.visit(connection.sock)
             if visit is not None and self._room.is_due(visit, now) and not self.tpool.is_full(Lane.READS):
                 self._forget(reception)
                 visit.request += bytes(reception.buffer)
                 self._serve(Lane.READS, connection, visit.request)
-
-    def _waiting(self) -> list[Reception]:
-        """Return the connections whose request waits; any thread may ask."""
-        return [each for each in tuple(self._receptions.values()) if each.stage is Stage.WAITING]
 
     def _refuse(self, reception: Reception, refusal: Refusal, detail: str) -> None:
         """Answer at once, then read on for a while, or the client would see a reset instead of the answer."""
@@ -387,6 +387,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def _forget(self, reception: Reception) -> None:
         handle = reception.connection.sock.fileno()
         self._receptions.pop(handle, None)
+        self._waiting.pop(handle, None)
         with contextlib.suppress(KeyError, ValueError):
             self.poller.unregister(handle)
 

@@ -8,7 +8,7 @@ from flask import Flask
 
 from amphora_agent.api.app import take_body
 from amphora_agent.api.http.framing import MAX_BODY
-from amphora_agent.api.v2 import problems
+from amphora_agent.api.v2 import asked, problems
 from amphora_agent.api.v2.routes import ROUTES
 from amphora_agent.operations.amphora import Amphora
 
@@ -29,5 +29,6 @@ def create_app(amphora: Amphora) -> Flask:
             provide_automatic_options=False,
         )
     app.before_request(take_body)
+    app.before_request(asked.require_utf_8)
     problems.register(app)
     return app

@@ -57,13 +57,28 @@ def number(name: str, least: int, most: int, *, default: int) -> int:
     return int(text)
 
 
-def wait_for_news() -> None:
+def wait_for_news(*, unless: bool) -> None:
     """Have the transport keep this answer until there are news, for as long as the request says it would wait.
+
+    Args:
+        unless: what is asked for is there already.
 
     Raises:
         InvalidRequest: that is no number of seconds, or too many.
     """
-    request.environ[WAIT] = number("wait", 0, LONGEST_WAIT, default=0)
+    seconds = number("wait", 0, LONGEST_WAIT, default=0)
+    request.environ[WAIT] = 0 if unless else seconds
+
+
+def require_utf_8() -> None:
+    """Refuse a path in another encoding, or names that differ there would be one and the same; 400.
+
+    Source: PEP 3333: the environment has its bytes as Latin-1.
+    """
+    try:
+        str(request.environ["PATH_INFO"]).encode("latin-1").decode()
+    except UnicodeDecodeError:
+        abort(HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
 
 
 def confirm() -> float | None:

@@ -16,6 +16,5 @@ def get(amphora: Amphora) -> Response:
     latest = amphora.events.latest
     found = tuple(event for event in amphora.events.since(after) if wanted in {None, event.loadbalancer})
     lost = amphora.events.has_lost(after)
-    if not found and not lost:
-        asked.wait_for_news()
+    asked.wait_for_news(unless=lost or bool(found))
     return shape.json(answers.Events(latest=latest, lost=lost, events=tuple(shape.event(each) for each in found)))

@@ -126,10 +126,11 @@ def _texts(found: texts.Texts) -> Response:
 def get_status(amphora: Amphora, lb: str) -> Response:
     """Return how a load balancer is: at this moment, or once its generation is a later one than was asked about."""
     lb_id = asked.lb_id(lb)
+    after = asked.number("after", 0, 2**53 - 1, default=-1)
     if is_controllers(amphora, lb_id):
+        asked.wait_for_news(unless=True)
         return shape.json(shape.controllers_status(controllers.report(amphora, lb_id)))
-    if own(amphora, lb).generation <= asked.number("after", 0, 2**53 - 1, default=-1):
-        asked.wait_for_news()
+    asked.wait_for_news(unless=own(amphora, lb).generation > after)
     return shape.json(_status(lb_id, status.report(amphora, lb_id)))
 
 

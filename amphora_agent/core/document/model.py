@@ -35,8 +35,8 @@ Name: TypeAlias = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        pattern=rf"^[^\x00-\x1f\x7f/]+{_END}",
-        description="a name: no control characters, no slash",
+        pattern=rf"^(?!\.\.?$)[^\x00-\x1f\x7f/]+{_END}",
+        description="a name: no control characters, no slash, neither '.' nor '..'",
     ),
 ]
 SecretName: TypeAlias = Annotated[

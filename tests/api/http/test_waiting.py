@@ -16,6 +16,7 @@ import pytest
 from amphora_agent.api.http.waiting import PLACES
 from testbed.amphora import Reply, ask
 from testbed.waiting import holds, wait_for
+from tests.api.http.crowd import fill
 from tests.api.http.small_server import SmallServer
 
 pytestmark = pytest.mark.timeout(90)
@@ -42,6 +43,13 @@ def begin(server: SmallServer, connect: Connect, stack: contextlib.ExitStack, qu
     return connection
 
 
+def crowd(server: SmallServer, connect: Connect, stack: contextlib.ExitStack) -> list[http.client.HTTPConnection]:
+    """Have every place taken, and return who has them."""
+    waiting = [stack.enter_context(contextlib.closing(connect(server))) for _ in range(PLACES)]
+    fill(dict.fromkeys(waiting, "/2.0/events?wait=60"), lambda: probe(server))
+    return waiting
+
+
 def answer(connection: http.client.HTTPConnection) -> tuple[int, bytes]:
     response = connection.getresponse()
     return response.status, response.read()
@@ -52,15 +60,14 @@ def latest(server: SmallServer) -> int:
     return number
 
 
-def is_crowded(server: SmallServer) -> bool:
-    """Tell whether there is no place left."""
-    return server.ask("GET", f"/2.0/events?after={latest(server)}&wait=0.01").status == 503
+def probe(server: SmallServer) -> int:
+    """Return the status of a request that would wait for a moment: 503 when there is no place left."""
+    return server.ask("GET", f"/2.0/events?after={latest(server)}&wait=0.01").status
 
 
 def test_as_many_as_may_wait_cost_no_thread_and_see_the_news(server: SmallServer, connect: Connect) -> None:
     with contextlib.ExitStack() as stack:
-        waiting = [begin(server, connect, stack, "after=0&wait=50") for _ in range(PLACES)]
-        wait_for(lambda: is_crowded(server), "all of them wait")
+        waiting = crowd(server, connect, stack)
         reply = server.ask("GET", "/2.0/events?wait=9")
         assert (reply.status, reply.json()["type"]) == (503, "/2.0/problems/busy")
         with ThreadPoolExecutor(8) as readers:
@@ -70,7 +77,7 @@ def test_as_many_as_may_wait_cost_no_thread_and_see_the_news(server: SmallServer
         assert [answer(connection) for connection in waiting] == [(200, b'{"latest":1}\n')] * PLACES
         # The connections serve on, and their places are free.
         assert all(ask(connection, "GET", "/2.0/peer").status == 200 for connection in waiting)
-        assert not is_crowded(server)
+        assert probe(server) == 200
 
 
 def test_who_waits_for_later_news_goes_on_waiting(server: SmallServer, connect: Connect) -> None:
@@ -118,10 +125,8 @@ def test_a_wait_ends_with_what_there_is(server: SmallServer, connect: Connect) -
 
 def test_a_client_that_hangs_up_gives_its_place_back(server: SmallServer, connect: Connect) -> None:
     with contextlib.ExitStack() as stack:
-        for _ in range(PLACES):
-            begin(server, connect, stack, "wait=60")
-        wait_for(lambda: is_crowded(server), "all of them wait")
-    wait_for(lambda: not is_crowded(server), "their places are free")
+        crowd(server, connect, stack)
+    wait_for(lambda: probe(server) == 200, "their places are free")
 
 
 def test_what_is_sent_behind_is_answered_behind(server: SmallServer, connect: Connect) -> None:
@@ -154,8 +159,7 @@ def test_who_sends_much_behind_is_dropped(server: SmallServer, connect: Connect)
 
 def test_the_end_of_the_agent_answers_all_at_once(server: SmallServer, connect: Connect) -> None:
     with contextlib.ExitStack() as stack:
-        waiting = [begin(server, connect, stack, "wait=60") for _ in range(PLACES)]
-        wait_for(lambda: is_crowded(server), "all of them wait")
+        waiting = crowd(server, connect, stack)
         server.process.send_signal(signal.SIGTERM)
         assert [answer(connection)[0] for connection in waiting] == [200] * PLACES
         assert server.process.wait(20) == 0

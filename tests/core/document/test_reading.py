@@ -113,6 +113,9 @@ def test_a_reference_by_id_is_not_lost_in_silence() -> None:
         ("name", "\0"),
         ("name", ""),
         ("name", "a/b"),
+        # Clients take these out of a path before they ask.
+        ("name", "."),
+        ("name", ".."),
         ("name", "x" * 100_000),
         ("default_pool", "web\r"),
         ("default_tls_container_ref", "../../etc/shadow"),
