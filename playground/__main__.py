@@ -16,10 +16,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from playground import scene
+from playground import documents, scene
 from playground.guide import log_tail, look_around, show_heartbeats
 from playground.printer import Colour, Printer, duration
 from playground.scene import Refused, Site
@@ -30,6 +30,7 @@ EXIT_INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # With a longer name, the paths of HAProxy's sockets would not fit.
 NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
+Play = Callable[[Site, Printer], None]
 FAILURES = (Refused, OSError, RuntimeError, ValueError, subprocess.SubprocessError, http.client.HTTPException)
 
 
@@ -47,7 +48,7 @@ def main() -> int:
             return 0
         if arguments.end:
             return end(site, out)
-        return run(site, out, keep=arguments.keep)
+        return run(site, out, documents.tell if arguments.api == 2 else tell, keep=arguments.keep)
     except Refused as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
@@ -57,7 +58,7 @@ def main() -> int:
         return EXIT_FAILED
 
 
-def run(site: Site, out: Printer, *, keep: bool) -> int:
+def run(site: Site, out: Printer, play: Play, *, keep: bool) -> int:
     """Play the story on this machine; afterwards the playground stands, or nothing is left of it."""
     began = time.monotonic()
     existed = scene.claim(site)
@@ -71,7 +72,7 @@ def run(site: Site, out: Printer, *, keep: bool) -> int:
             out.text("An earlier run did not clean up; doing so now.")
             scene.clear(site)
         out.heading(f"amphora-agent {version('amphora-agent')}: the data plane of Octavia on one machine")
-        code = _attempt(site, out)
+        code = _attempt(site, out, play)
         kept = keep and code != EXIT_INTERRUPTED
         if kept:
             site.kept_marker.touch()
@@ -101,10 +102,10 @@ def end(site: Site, out: Printer) -> int:
     return 0
 
 
-def _attempt(site: Site, out: Printer) -> int:
+def _attempt(site: Site, out: Printer, play: Play) -> int:
     try:
         with _interruptible():
-            tell(site, out)
+            play(site, out)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -150,6 +151,13 @@ def _parse_arguments() -> argparse.Namespace:
         "--heartbeats", action="store_true", help="show the heartbeats of one that was kept, until Ctrl-C"
     )
     what.add_argument("--end", action="store_true", help="end one that was kept")
+    parser.add_argument(
+        "--api",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="who builds the load balancer: 1 a controller, 2 an operator with amphoractl; default: %(default)s",
+    )
     parser.add_argument(
         "--name", default="playground", type=_name, help="to have several at once; default: %(default)s"
     )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from playground import documents
 from playground.controller import describe
 from playground.printer import Printer
 from playground.scene import AMPHORA_ADDRESS, ROOT, VIP, WEB_SERVERS, Refused, Site, listen
@@ -24,8 +25,10 @@ def look_around(site: Site, out: Printer) -> None:
     inside = {role: f"ip netns exec {site.namespace(role).name}" for role in ("client", "controller", "lb", "web-2")}
     victim = WEB_SERVERS[-1]
     option = "" if site == Site("playground") else f" --name {site.name}"
-    socket = f"{base}/{LB_ID}.sock"
+    lb_id = documents.LB_ID if documents.is_told(site) else LB_ID
+    socket = f"{base}/{lb_id}.sock"
     guide = {
+        **({"Be the operator": documents.commands(site)} if documents.is_told(site) else {}),
         "Be the client": [f"{inside['client']} curl http://{VIP}/"],
         "Be the controller": [
             f"{inside['controller']} curl --cacert {certs}/ca.pem --cert {certs}/client.pem \\",
@@ -37,10 +40,10 @@ def look_around(site: Site, out: Printer) -> None:
             f"{inside[victim.name]} {python} -m playground.member {victim.name}",
         ],
         "Ask HAProxy": [f"echo 'show stat' | socat stdio {socket} | cut -d, -f1,2,18"],
-        "See its configuration": [f"cat {base}/{LB_ID}/haproxy.cfg"],
+        "See its configuration": [f"cat {base}/{lb_id}/haproxy.cfg"],
         "See its network": [f"{inside['lb']} ip address", f"{inside['lb']} ip route show table all"],
         "Watch its packets": [f"{inside['lb']} tcpdump -n -i eth1"],
-        "Read the logs": [f"tail -f {directory}/agent.log {base}/agent/{LB_ID}/haproxy.log"],
+        "Read the logs": [f"tail -f {directory}/agent.log {base}/agent/{lb_id}/haproxy.log"],
         "End it all": [f"playground/run --end{option}"],
     }
     out.heading("It stands until you end it. To look around:")

@@ -335,6 +335,11 @@ class Paths:
         return self.metrics / "heartbeat"
 
     @property
+    def heartbeat_troubles(self) -> Path:
+        """What keeps heartbeats from being made or delivered, for `amphoractl doctor`."""
+        return self.agent / "heartbeat-troubles.json"
+
+    @property
     def metrics_proxy(self) -> Path:
         """There while `prometheus-proxy` is wanted, because of a PROMETHEUS listener; says in which namespace."""
         return self.agent / "prometheus-proxy"

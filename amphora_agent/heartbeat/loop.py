@@ -13,6 +13,7 @@ next one. The message itself is never sent again. What is lost silently stays lo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from amphora_agent.core.heartbeat.document import (
 from amphora_agent.core.heartbeat.schedule import due_after_beat, due_after_change
 from amphora_agent.core.paths import Paths, paths_of
 from amphora_agent.core.process_id import ProcessId
+from amphora_agent.core.records.troubles import encode as encode_troubles
 from amphora_agent.core.settings import Settings
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.haproxy import HaproxyCollector
@@ -40,6 +42,7 @@ from amphora_agent.heartbeat.lvs import LvsCollector
 from amphora_agent.heartbeat.metrics import BeatMetrics
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.counters import load_counters, store_counters
+from amphora_agent.host.files import write_volatile
 from amphora_agent.host.notify import notify
 from amphora_agent.host.procfs import process_start_time, running_pid
 from amphora_agent.host.settings_file import SettingsFile
@@ -79,6 +82,7 @@ class Heartbeat:
         self._turn = 0
         self._amphora_id: str | None = None
         self._seq = 0
+        self._told: dict[str, str] | None = None
 
     def close(self) -> None:
         """Close the sockets."""
@@ -96,6 +100,16 @@ class Heartbeat:
         else:
             self._notices.clear("heartbeat", "works again")
         self._write_metrics()
+        self._write_troubles()
+
+    def _write_troubles(self) -> None:
+        """Leave word of what is wrong for the doctor, whenever that changed; one that cannot be left is no trouble."""
+        troubles = self._notices.standing
+        if troubles == self._told or not self._paths.agent.exists():
+            return
+        with contextlib.suppress(HostFailure):
+            write_volatile(self._paths.heartbeat_troubles, encode_troubles(troubles))
+            self._told = troubles
 
     def _write_metrics(self) -> None:
         """Tell `prometheus-proxy`, if there is one; no heartbeat fails for that."""

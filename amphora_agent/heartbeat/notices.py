@@ -13,6 +13,11 @@ class Notices:
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
 
+    @property
+    def standing(self) -> dict[str, str]:
+        """What is wrong at this moment: subject -> what was said."""
+        return dict(self._said)
+
     def report(self, subject: str, trouble: str, detail: str = "") -> bool:
         """Log a trouble unless it is the one said last of this subject; tell whether it was news.
 

@@ -122,6 +122,24 @@ def test_the_whole_story(name: str) -> None:
     assert leftovers(name) == []
 
 
+def test_the_same_scene_by_an_operator(name: str) -> None:
+    result = playground(name, "--api", "2", "--keep")
+    output = result.stdout
+    assert result.returncode == 0, output
+    both, drained, ready = answers(output)
+    assert set(both) == {"web-1", "web-2"}
+    assert drained == ["web-1"] * 10
+    assert set(ready) == {"web-1", "web-2"}
+    assert "~ pool web, member web-2  weight 1 -> 3" in output
+    assert re.search(r"all answer: web-1 \d+ times, web-2 \d+ times", output)
+    commands = [line.strip() for line in output.splitlines() if "amphoractl --socket" in line]
+    status = next(each for each in commands if each.endswith(" status"))
+    done = subprocess.run(status.split(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, "web-2" in done.stdout) == (0, True), done
+    assert playground(name, "--end").returncode == 0
+    assert leftovers(name) == []
+
+
 @pytest.mark.parametrize(
     ("moment", "number"),
     [

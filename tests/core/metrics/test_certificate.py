@@ -10,7 +10,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.metrics.certificate import not_after
+from amphora_agent.core.metrics.certificate import next_update, not_after, validity
 from testbed.pki import Pki
 
 
@@ -30,6 +30,26 @@ def test_after_2049_the_time_has_another_form() -> None:
     inner = bytes((0x30, len(fields))) + fields
     pem = _pem(bytes((0x30, len(inner))) + inner)
     assert not_after(pem) == int(dt.datetime(2061, 2, 3, 4, 5, 6, tzinfo=dt.UTC).timestamp())
+
+
+def test_both_ends_of_a_certificate() -> None:
+    found = x509.load_pem_x509_certificate(Pki.mint("amphora").ca)
+    expected = int(found.not_valid_before_utc.timestamp()), int(found.not_valid_after_utc.timestamp())
+    assert validity(Pki.mint("amphora").ca) == expected
+
+
+def test_until_when_a_revocation_list_is_current() -> None:
+    crl = Pki.mint("amphora").crl()
+    update = x509.load_pem_x509_crl(crl).next_update_utc
+    assert update is not None
+    assert next_update(b"# comment\n" + crl) == int(update.timestamp())
+    assert next_update(Pki.mint("amphora").ca) is None
+
+
+@given(st.binary(max_size=60))
+def test_garbage_in_a_revocation_list_has_none_or_some_end(data: bytes) -> None:
+    found = next_update(_pem(data).replace(b"CERTIFICATE", b"X509 CRL"))
+    assert found is None or isinstance(found, int)
 
 
 @pytest.mark.parametrize("text", [b"", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", b"key"])

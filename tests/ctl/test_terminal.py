@@ -1,0 +1,121 @@
+"""amphoractl in a real terminal, and where its output is piped."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from testbed.terminal import Terminal
+from tests.ctl.scripted import Reply, ScriptedAgent
+from tests.ctl.shapes import LB, LIST, OUTCOME, STATUS
+
+COMMAND = str(Path(sys.executable).parent / "amphoractl")
+SHOP = "/2.0/loadbalancers/shop"
+
+
+def scripted(agent: ScriptedAgent) -> ScriptedAgent:
+    agent.on("GET", "/2.0/loadbalancers", Reply(document=LIST))
+    for lb in ("shop", LB):
+        agent.on("GET", f"/2.0/loadbalancers/{lb}/status", Reply(document=STATUS))
+    return agent
+
+
+def test_a_terminal_has_colours(agent: ScriptedAgent) -> None:
+    with Terminal([COMMAND, "--socket", str(scripted(agent).socket), "status"]) as terminal:
+        assert terminal.ended() == 0
+        assert b"\x1b[31mERROR" in terminal.screen
+        assert terminal.shows("drained by uid 0")
+
+
+def test_no_color_is_obeyed(agent: ScriptedAgent) -> None:
+    command = [COMMAND, "--socket", str(scripted(agent).socket), "status"]
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        with Terminal(command, environment) as terminal:
+            assert terminal.ended() == 0
+            assert terminal.shows("drained by uid 0")
+            assert re.search(rb"\x1b\[[0-9;]*3[0-9]", terminal.screen) is None
+
+
+def test_what_a_server_says_moves_no_cursor(agent: ScriptedAgent) -> None:
+    with Terminal([COMMAND, "--socket", str(scripted(agent).socket), "status"]) as terminal:
+        terminal.ended()
+        assert terminal.shows("L4TOUT: timeout?[31m")
+
+
+def test_top_moves_drains_readies_and_ends(agent: ScriptedAgent) -> None:
+    members = f"{SHOP}/pools/web/members"
+    for member, action in (("w2", "drain"), ("w1", "ready")):
+        scripted(agent).on("POST", f"{members}/{member}/{action}", Reply(document=OUTCOME))
+    with Terminal([COMMAND, "--socket", str(agent.socket), "top", "--interval", "0.2"]) as terminal:
+        terminal.until("[q]uit")
+        terminal.press("j")
+        terminal.press("d")
+        terminal.until("web/w2: drain")
+        terminal.press("\x1b[A")
+        terminal.press("r")
+        terminal.until("web/w1: ready")
+        terminal.press("q")
+        assert terminal.ended() == 0
+    assert [asked.path for asked in agent.asked if asked.method == "POST"] == [
+        f"{members}/w2/drain",
+        f"{members}/w1/ready",
+    ]
+
+
+def test_ctrl_c_ends_it_without_a_trace(agent: ScriptedAgent) -> None:
+    with Terminal([COMMAND, "--socket", str(scripted(agent).socket), "top"]) as terminal:
+        terminal.until("[q]uit")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.ended() == 130
+        assert not terminal.shows("Traceback")
+    with Terminal([COMMAND, "--socket", str(agent.socket), "wait", "shop"]) as terminal:
+        terminal.until("waiting: 1 of 3 members down")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.ended() == 130
+        assert not terminal.shows("Traceback")
+
+
+def test_a_pipe_that_closes_early_is_no_fault(agent: ScriptedAgent) -> None:
+    agent.on("GET", f"{SHOP}/revisions", Reply(document=[{"number": each, "by": "x" * 100} for each in range(2000)]))
+    script = f"'{COMMAND}' --socket '{agent.socket}' revisions shop | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("REVISION")
+
+
+def test_without_rich_and_yaml_it_still_works(agent: ScriptedAgent, tmp_path: Path) -> None:
+    for name in ("rich", "yaml"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError(__name__)\n")
+    with Terminal(
+        [COMMAND, "--socket", str(scripted(agent).socket), "status", "shop"], {"PYTHONPATH": str(tmp_path)}
+    ) as terminal:
+        assert terminal.ended() == 0
+        assert terminal.shows("drained by uid 0")
+
+
+def test_status_costs_little(agent: ScriptedAgent) -> None:
+    """No module that only other commands need is loaded: rich, YAML, msgspec, TLS of ours, cryptography, pyroute2."""
+    scripted(agent)
+    script = (
+        "import sys; from amphora_agent.ctl.app import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    )
+    words = ["--socket", str(agent.socket), "status", "shop"]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert not loaded & {"rich", "yaml", "msgspec", "cryptography", "pyroute2", "asyncio", "subprocess"}
+
+
+def test_events_are_followed_until_ctrl_c(agent: ScriptedAgent) -> None:
+    event = {"sequence": 1, "at": "now", "kind": "applied", "subject": "shop"}
+    first = Reply(document={"latest": 1, "lost": False, "events": [event]})
+    second = Reply(document={"latest": 2, "lost": False, "events": [{**event, "sequence": 2, "kind": "drained"}]})
+    agent.on("GET", "/2.0/events", first, second, Reply(document={"latest": 2, "lost": False, "events": []}))
+    with Terminal([COMMAND, "--socket", str(agent.socket), "events", "--follow"]) as terminal:
+        terminal.until("drained")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.ended() == 130
+    assert agent.asked[1].query == {"after": "1", "wait": "25"}
