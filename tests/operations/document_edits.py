@@ -43,7 +43,7 @@ def servable(tree: Json) -> Json:
         for listener in tree["listeners"]
         if listener["protocol"] not in {"UDP", "SCTP"}
     ]
-    tree["listeners"] = [copy.deepcopy(_LISTENERS), []][len(tree["listeners"]) % 5 == 4] + tree["listeners"]
+    tree["listeners"] = [*copy.deepcopy(_LISTENERS), *tree["listeners"]]
     tree["pools"] = [copy.deepcopy(_POOL), *tree["pools"]]
     tree["admin_state_up"] = True
     return tree
@@ -52,6 +52,8 @@ def servable(tree: Json) -> Json:
 def edited(tree: Json, edit: Edit) -> Json:
     """Return a document after one edit of those that can be made to it."""
     tree = copy.deepcopy(tree)
+    for switched in (tree, tree["pools"][0], *tree["listeners"][:2]):
+        switched["admin_state_up"] = True  # what is off for longer hides what is changed
     kind, first, second = edit
     pools = [pool for pool in tree["pools"] if pool["protocol"] not in {"UDP", "SCTP"}]
     served = [listener.get("default_pool") for listener in tree["listeners"]]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from amphora_agent.core.haproxy.config import parse
 from amphora_agent.core.ids import ListenerId, LoadBalancerId
 from amphora_agent.errors import Conflict
 from amphora_agent.operations import ownership
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.document import apply, store, watch
 from amphora_agent.operations.document.refusals import NotApplied
+from amphora_agent.operations.haproxy import drains
 from amphora_agent.operations.inventory import lvs_listener_ids
 from amphora_agent.operations.keepalived import lvs_listeners
 from testbed.amphora import AMPHORA_ID, LB_ID
 from testbed.operations import LB, Workbench
 from testbed.pki import Pki
 from testbed.refusal import refused
+from testbed.scenario import MEMBER_IDS
 from tests.operations.test_documents import Json, put, shop
 
 UDP = ListenerId("7f699c35-164b-5869-a43d-47618ff89fe2")
@@ -89,6 +92,19 @@ def test_an_adoption_that_fails_at_its_end_leaves_what_the_controller_had(desk: 
     assert after == before
     assert desk.accepts()
     assert store.document_ids(desk.paths) == ()
+
+
+def test_what_an_operator_drained_is_drained_again_after_an_adoption_in_vain(desk: Workbench) -> None:
+    member = MEMBER_IDS[0]
+    config = parse(desk.own.config.read_text())
+    pool = next(section.name.partition(":")[0] for section in config.sections if section.kind == "backend")
+    with desk.changing() as change:
+        drains.drain(change, LB, pool, member, "uid 0")
+    state = desk.members()[member]
+    with refused(desk.paths.document(LB).current), pytest.raises(NotApplied):
+        put(desk, wide(), LB)
+    assert state != "0"
+    assert (desk.members()[member], len(drains.drained(desk.amphora, LB))) == (state, 1)
 
 
 @pytest.mark.parametrize("name", ["adopted.json", "unfinished.json"])

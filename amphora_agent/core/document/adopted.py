@@ -26,7 +26,7 @@ class Adopted(Struct, frozen=True, kw_only=True):
     haproxy: str | None
     peer: str
     is_stopped: bool
-    drained: str | None = None
+    drained: str | None
     listeners: dict[str, str]
     vrrp: str | None
     version: int = FIRST_VERSION
