@@ -276,6 +276,11 @@ class DocumentPaths:
         """There while a change is under way: after a crash, what `current` says is brought about again."""
         return self.directory / "unfinished.json"
 
+    @property
+    def adopted(self) -> Path:
+        """What a controller had here, while a document takes it over."""
+        return self.directory / "adopted.json"
+
     def revision(self, generation: int) -> Path:
         """One of the last documents."""
         return self.directory / f"revision-{generation}.json"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from amphora_agent.core.ids import ListenerId, LoadBalancerId, is_id
+from amphora_agent.core.keepalived.lvs_config import parse
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import Conflict
 from amphora_agent.host import files
@@ -19,8 +20,15 @@ _MARKER_MODE = 0o600
 
 
 def has_document(paths: Paths, lb_id: LoadBalancerId) -> bool:
-    """Tell whether a load balancer is API 2.0's, one that is being deleted included."""
-    return paths.document(lb_id).directory.exists()
+    """Tell whether a load balancer is API 2.0's, one that is being made or deleted included."""
+    own = paths.document(lb_id)
+    return own.current.exists() or own.unfinished.exists()
+
+
+def is_controllers(paths: Paths, lb_id: LoadBalancerId) -> bool:
+    """Tell whether a controller wrote this load balancer, or UDP and SCTP listeners of it alone."""
+    is_there = paths.loadbalancer(lb_id).config.is_file() or bool(listeners_of(paths, lb_id))
+    return is_there and not has_document(paths, lb_id)
 
 
 def require_controllers(change: Change, lb_id: LoadBalancerId) -> None:
@@ -44,8 +52,12 @@ def require_controllers_vrrp(change: Change) -> None:
 
 
 def listeners_of(paths: Paths, lb_id: LoadBalancerId) -> tuple[ListenerId, ...]:
-    """Return the LVS listeners that a load balancer's document made."""
-    return tuple(each for each in lvs_listener_ids(paths) if _owner(paths.lvs(each).document) == lb_id)
+    """Return a load balancer's LVS listeners, sorted: those its document made, half-made ones too, or a controller."""
+    markers = paths.lvs(ListenerId("any")).document
+    marked = {path.parent.name for path in markers.parent.parent.glob(f"*/{markers.name}")}
+    owned = {name for name in marked if is_id(name) and _owner(paths.lvs(ListenerId(name)).document) == lb_id}
+    named = {each for each in lvs_listener_ids(paths) if each not in marked and _named_in(paths, each) == lb_id}
+    return tuple(ListenerId(name) for name in sorted(owned | named))
 
 
 def vrrp_owner(paths: Paths) -> LoadBalancerId | None:
@@ -57,6 +69,11 @@ def mark(path: Path, lb_id: LoadBalancerId) -> None:
     """Say whose something is, before it is made."""
     files.make_directory(path.parent, 0o700)
     files.write_if_changed(path, lb_id.encode(), _MARKER_MODE)
+
+
+def _named_in(paths: Paths, listener_id: ListenerId) -> str | None:
+    """Return the load balancer that a controller's listener is of, as its text says."""
+    return parse((files.read_optional(paths.lvs(listener_id).config) or b"").decode("utf-8", "replace")).loadbalancer_id
 
 
 def _owner(path: Path) -> LoadBalancerId | None:

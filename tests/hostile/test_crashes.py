@@ -17,6 +17,7 @@ from testbed.amphora import RunningAmphora
 from testbed.scenario import Scenario, scenario
 from testbed.waiting import wait_for
 from tests.hostile.amount import amount, dice
+from tests.hostile.document_mutations import DOCUMENT_MUTATIONS
 from tests.hostile.mutations import MUTATIONS, Mutation
 from tests.hostile.tracing import injected, is_hit, most_calls, traced
 
@@ -25,6 +26,7 @@ pytestmark = [
     pytest.mark.timeout(7200),
 ]
 
+ALL = (*MUTATIONS, *DOCUMENT_MUTATIONS)
 CUTS = amount(4, 40)
 REFUSALS = amount(2, 12)
 READS = ("/", "/1.0/info", "/1.0/details", "/1.0/listeners")
@@ -64,6 +66,7 @@ def plugged() -> Iterator[Scenario]:
 def _warm_up(amphora: RunningAmphora) -> None:
     """Have the threads begin that will serve: strace holds only those that are there."""
     assert amphora.request("GET", "/1.0/details").status == 200
+    assert amphora.request("GET", "/2.0/health").status == 200
     assert amphora.request("PUT", "/1.0/loadbalancer/x/nothing").status == 400
     assert amphora.request("POST", "/1.0/plug/network", document={}).status == 400
 
@@ -99,7 +102,7 @@ def _calls_of(plugged: Scenario, mutation: Mutation, calls: Collection[str]) -> 
 
 
 @pytest.mark.hardening("E")
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: mutation.name)
 def test_a_change_that_is_cut_short(plugged: Scenario, mutation: Mutation) -> None:
     amphora, numbers = plugged.amphora, dice("cuts", mutation.name)
     said, cuts = len(amphora.log), 0
@@ -128,7 +131,7 @@ def test_a_change_that_is_cut_short(plugged: Scenario, mutation: Mutation) -> No
 
 @pytest.mark.hardening("C13")
 @pytest.mark.parametrize("errno", REFUSED_CALLS)
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: mutation.name)
 def test_a_change_that_the_kernel_refuses(plugged: Scenario, mutation: Mutation, errno: str) -> None:
     amphora, numbers = plugged.amphora, dice("refusals", mutation.name, errno)
     refused = 0

@@ -10,9 +10,10 @@ import pytest
 from amphora_agent.core.document.identity import loadbalancer_id
 from amphora_agent.core.document.reading import Reading, read_tree
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.operations.document import apply, members, store
+from amphora_agent.operations.document import apply, members, status, store
 from amphora_agent.operations.document.apply import Applied, Wanted
 from amphora_agent.operations.document.refusals import InvalidDocument, NotApplied
+from amphora_agent.operations.haproxy.instance import instance_of
 from testbed.operations import Workbench
 
 SHOP = loadbalancer_id("shop")
@@ -121,6 +122,21 @@ def test_a_document_that_the_machine_cannot_serve_leaves_the_one_before(desk: Wo
     assert desk.accepts()
     assert desk.worker() == worker
     assert put(desk, shop("w1")).plan.decision == "nothing"
+
+
+def test_what_serves_is_what_the_document_says_whatever_the_order_of_its_members(desk: Workbench) -> None:
+    put(desk, shop("w1", "w2"))
+    turned = shop("w1", "w2")
+    turned["pools"][0]["members"].reverse()
+    assert put(desk, turned).plan.decision == "nothing"
+    assert status.report(desk.amphora, SHOP).trouble == ""
+    text = desk.own.config.read_text()
+    desk.own.config.write_text(text.replace("weight 1", "weight 7"))
+    assert "backend" in status.report(desk.amphora, SHOP).trouble
+    desk.own.config.write_text(text)
+    with desk.changing() as change:
+        change.supervisor.stop(instance_of(change, SHOP).unit)
+    assert status.report(desk.amphora, SHOP).trouble == "HAProxy is not running"
 
 
 def test_an_invalid_document_touches_nothing(desk: Workbench) -> None:

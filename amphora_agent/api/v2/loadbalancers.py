@@ -15,7 +15,6 @@ from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.document import apply, controllers, status, store, texts, watch
 from amphora_agent.operations.document.apply import Applied, Wanted
 from amphora_agent.operations.document.refusals import OwnedByController
-from amphora_agent.operations.haproxy import instance
 
 
 def get_all(amphora: Amphora) -> Response:
@@ -57,27 +56,24 @@ def perform(
 ) -> Response:
     """Apply what is wanted under the request's preconditions, or plan to, and answer with what came of it."""
     dry_run = asked.flag("dry_run")
-    with amphora.changing() as change:
+    with watch.changing(amphora) as change:
         before = store.find(change, lb_id)
         if before is None and not adopts:
             _refuse_controllers(change, lb_id)
         asked.require_match(None if before is None else etag(before.document))
         applied = apply.plan(change, lb_id, wanted) if dry_run else apply.apply(change, lb_id, wanted)
-    return answer(amphora, applied, ignored)
+    return answer(applied, ignored)
 
 
-def answer(amphora: Amphora, applied: Applied, ignored: tuple[str, ...] = ()) -> Response:
-    """Answer with what came of a change, and have it looked after."""
-    if not applied.is_dry_run:
-        watch.begin(amphora)
-        amphora.watchers.call(watch.WATCHER)
+def answer(applied: Applied, ignored: tuple[str, ...] = ()) -> Response:
+    """Answer with what came of a change, or would."""
     return shape.json(shape.outcome(applied, ignored), etag(applied.stored.document))
 
 
 def delete(amphora: Amphora, lb: str) -> Response:
     """Stop a load balancer and remove it."""
     lb_id = asked.lb_id(lb)
-    with amphora.changing() as change:
+    with watch.changing(amphora) as change:
         before = store.find(change, lb_id)
         if before is None:
             _refuse_controllers(change, lb_id)
@@ -89,7 +85,7 @@ def delete(amphora: Amphora, lb: str) -> Response:
 def post_confirm(amphora: Amphora, lb: str) -> Response:
     """Keep a change that was to be taken back."""
     lb_id = asked.lb_id(lb)
-    with amphora.changing() as change:
+    with watch.changing(amphora) as change:
         own(change, lb)
         try:
             stored = apply.confirm(change, lb_id)
@@ -101,10 +97,10 @@ def post_confirm(amphora: Amphora, lb: str) -> Response:
 def get_plan(amphora: Amphora, lb: str) -> Response:
     """Return what would make what runs equal to what is stored."""
     lb_id = asked.lb_id(lb)
-    if is_controllers(amphora, lb_id):
+    if ownership.is_controllers(amphora.paths, lb_id):
         return shape.json(shape.controllers(lb_id, controllers.plan(amphora, lb_id), dry_run=True))
     stored = own(amphora, lb)
-    return answer(amphora, apply.plan(amphora, lb_id, Wanted(document=stored.document, by=asked.by())))
+    return answer(apply.plan(amphora, lb_id, Wanted(document=stored.document, by=asked.by())))
 
 
 def get_rendered(amphora: Amphora, lb: str) -> Response:
@@ -127,7 +123,7 @@ def get_status(amphora: Amphora, lb: str) -> Response:
     """Return how a load balancer is: at this moment, or once its generation is a later one than was asked about."""
     lb_id = asked.lb_id(lb)
     after = asked.number("after", 0, 2**53 - 1, default=-1)
-    if is_controllers(amphora, lb_id):
+    if ownership.is_controllers(amphora.paths, lb_id):
         asked.wait_for_news(unless=True)
         return shape.json(shape.controllers_status(controllers.report(amphora, lb_id)))
     asked.wait_for_news(unless=own(amphora, lb).generation > after)
@@ -205,15 +201,10 @@ def _require(amphora: Amphora, lb: str) -> None:
     Raises:
         NotFound: there is none.
     """
-    if not is_controllers(amphora, asked.lb_id(lb)):
+    if not ownership.is_controllers(amphora.paths, asked.lb_id(lb)):
         own(amphora, lb)
 
 
-def is_controllers(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
-    """Tell whether a controller wrote a load balancer, by API 1.0."""
-    return instance.exists(amphora, lb_id) and not ownership.has_document(amphora.paths, lb_id)
-
-
 def _refuse_controllers(amphora: Amphora, lb_id: LoadBalancerId) -> None:
-    if is_controllers(amphora, lb_id):
+    if ownership.is_controllers(amphora.paths, lb_id):
         raise OwnedByController("A controller owns this load balancer", "it has no document; adopt=true takes it over")

@@ -13,8 +13,9 @@ from amphora_agent.core.document.plan import Plan, PlannedStep
 from amphora_agent.core.document.reading import Reading
 from amphora_agent.core.document.stored import Stored, members_etag
 from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.operations import ownership
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.document import apply, members
+from amphora_agent.operations.document import apply, members, watch
 from amphora_agent.operations.document.apply import Wanted
 from amphora_agent.operations.haproxy import drains
 
@@ -58,36 +59,36 @@ def delete_one(amphora: Amphora, lb: str, pool: str, member: str) -> Response:
 def _perform(amphora: Amphora, lb: str, pool: str, wanted: Callable[[Stored, Pool], Reading]) -> Response:
     """Apply a change of a pool's members under the request's preconditions, or plan to."""
     lb_id, dry_run, confirm = asked.lb_id(lb), asked.flag("dry_run"), asked.confirm()
-    with amphora.changing() as change:
+    with watch.changing(amphora) as change:
         loadbalancers.own(change, lb)
         stored, found = members.find_pool(change, lb_id, pool)
         asked.require_match(members_etag(found.members))
         reading = wanted(stored, found)
         aim = Wanted(document=reading.document, by=asked.by(), confirm=confirm)
         applied = apply.plan(change, lb_id, aim) if dry_run else apply.apply(change, lb_id, aim)
-    return loadbalancers.answer(amphora, applied, reading.ignored)
+    return loadbalancers.answer(applied, reading.ignored)
 
 
 def post_drain(amphora: Amphora, lb: str, pool: str, member: str) -> Response:
     """Give a member no new clients."""
     lb_id = asked.lb_id(lb)
-    with amphora.changing() as change:
-        if loadbalancers.is_controllers(change, lb_id):
+    with watch.changing(amphora) as change:
+        if ownership.is_controllers(change.paths, lb_id):
             drains.drain(change, lb_id, pool, member, asked.by())
             return _switched(lb_id, "drain", f"member {pool}/{member}")
         applied = members.drain(change, lb_id, pool, member, asked.by())
-    return loadbalancers.answer(amphora, applied)
+    return loadbalancers.answer(applied)
 
 
 def post_ready(amphora: Amphora, lb: str, pool: str, member: str) -> Response:
     """Give a drained member new clients again."""
     lb_id = asked.lb_id(lb)
-    with amphora.changing() as change:
-        if loadbalancers.is_controllers(change, lb_id):
+    with watch.changing(amphora) as change:
+        if ownership.is_controllers(change.paths, lb_id):
             drains.make_ready(change, lb_id, pool, member)
             return _switched(lb_id, "make ready", f"member {pool}/{member}")
         applied = members.make_ready(change, lb_id, pool, member, asked.by())
-    return loadbalancers.answer(amphora, applied)
+    return loadbalancers.answer(applied)
 
 
 def _switched(lb_id: LoadBalancerId, do: str, subject: str) -> Response:

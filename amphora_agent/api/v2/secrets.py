@@ -10,7 +10,7 @@ from flask import Response, request
 from amphora_agent.api.v2 import answers, asked, shape
 from amphora_agent.errors import InvalidRequest
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.document import rotation, secrets
+from amphora_agent.operations.document import rotation, secrets, watch
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
@@ -28,7 +28,7 @@ def get(amphora: Amphora, name: str) -> Response:
 def put(amphora: Amphora, name: str) -> Response:
     """Store a secret; the load balancers that use it serve it when this is answered."""
     body, wanted = request.get_data(), _checked(name)
-    with amphora.changing() as change:
+    with watch.changing(amphora) as change:
         applied = rotation.put(change, wanted, body, asked.by())
         described = secrets.describe(change, wanted)
     return shape.json(

@@ -9,8 +9,10 @@ the next start of the agent.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -22,11 +24,11 @@ from amphora_agent.core.document.plan import Plan, PlannedStep, combined, names_
 from amphora_agent.core.document.stored import Drained, Revert, Stored, still_there
 from amphora_agent.core.haproxy.change import Decision
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.errors import AgentError, InvalidRequest, NotFound
+from amphora_agent.errors import AgentError, HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import files
 from amphora_agent.operations import metrics_record
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.document import desired, serve, store
+from amphora_agent.operations.document import adoption, desired, serve, store
 from amphora_agent.operations.document.desired import Desired
 from amphora_agent.operations.document.refusals import NotApplied, RefusedByProgram
 from amphora_agent.operations.events import EventKind
@@ -41,12 +43,14 @@ class Wanted:
     Attributes:
         drained: members without new clients; None: those of before, as far as they are still there.
         confirm: seconds until the change is taken back unless it is confirmed; None: it stays.
+        is_settled: nothing waits to be confirmed afterwards, be the document the one of before or not.
     """
 
     document: Document
     by: str
     drained: tuple[Drained, ...] | None = None
     confirm: float | None = None
+    is_settled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +87,13 @@ def apply(change: Change, lb_id: LoadBalancerId, wanted: Wanted) -> Applied:
         RefusedByProgram, NotApplied: what was applied before serves.
     """
     aim = _aim(change, lb_id, wanted)
-    store.begin(change, lb_id)
-    began = time.monotonic()
-    decision = _bring_about(change, lb_id, aim.desired)
-    applied = _applied(lb_id, wanted, aim, decision, seconds=time.monotonic() - began)
-    store.commit(change, lb_id, applied.stored, is_revision=aim.is_new)
+    with _taken_back(change, lb_id):
+        store.begin(change, lb_id, adoption.look(change, lb_id, wanted.document))
+        began = time.monotonic()
+        decision = serve.bring_about(change, lb_id, aim.desired)
+        applied = _applied(lb_id, wanted, aim, decision, seconds=time.monotonic() - began)
+        store.commit(change, lb_id, applied.stored, is_revision=aim.is_new)
+    _end(change, lb_id, aim.desired)
     metrics_record.write(change)
     detail = f"generation {applied.stored.generation}: {applied.plan.decision}, {applied.plan.reason}"
     _tell(change, lb_id, EventKind.APPLIED, detail)
@@ -123,6 +129,7 @@ def confirm(change: Change, lb_id: LoadBalancerId) -> Stored:
         raise NotFound("There is nothing to confirm", f"generation {stored.generation} stays as it is")
     stored = msgspec.structs.replace(stored, revert=None)
     store.commit(change, lb_id, stored, is_revision=True)
+    store.end(change, lb_id)
     _tell(change, lb_id, EventKind.CONFIRMED, f"generation {stored.generation}")
     return stored
 
@@ -151,12 +158,15 @@ def recover(change: Change, lb_id: LoadBalancerId) -> None:
         AgentError: it could not be; the mark is still there.
     """
     last = store.find(change, lb_id)
-    if last is None:
-        serve.clear_away(change, lb_id)
-        store.remove(change, lb_id)
-    else:
-        serve.bring_about(change, lb_id, desired.desired_of(change, lb_id, last.document, last.drained))
+    if last is not None:
+        aim = desired.desired_of(change, lb_id, last.document, last.drained)
+        serve.bring_about(change, lb_id, aim)
+        serve.tidy(change, lb_id, aim)
         store.end(change, lb_id)
+    elif store.is_unreadable(change, lb_id):
+        raise HostFailure("cannot read a document", f"a later release wrote that of {lb_id}, or it is damaged")
+    else:
+        _recover_what_was_none(change, lb_id)
     LOG.warning("took back a change that had not ended lb=%s", lb_id)
 
 
@@ -200,7 +210,7 @@ def _revert(aim: _Aim, wanted: Wanted, now: float) -> Revert | None:
     """Return what is to be taken back and when; what was not confirmed before is taken back with it."""
     pending = None if aim.before is None else aim.before.revert
     if wanted.confirm is None:
-        return None if aim.is_new else pending
+        return None if wanted.is_settled or aim.is_new else pending
     confirmed = 0 if aim.before is None else aim.before.generation
     return Revert(confirmed if pending is None else pending.generation, now + wanted.confirm)
 
@@ -210,9 +220,35 @@ def _lvs_names(place: Place, before: Stored | None, document: Document) -> dict[
     return {place.identity.listener(each.name): each.name for one in documents for each in lvs_listeners(one)}
 
 
-def _bring_about(change: Change, lb_id: LoadBalancerId, aim: Desired) -> Decision | None:
+def _recover_what_was_none(change: Change, lb_id: LoadBalancerId) -> None:
+    """Leave no document; without the mark nothing was touched yet, or all is removed but what is remembered."""
+    if store.is_unfinished(change, lb_id):
+        adopted = store.adopted(change, lb_id)
+        if adopted is None:
+            serve.clear_away(change, lb_id)
+        else:
+            adoption.give_back(change, lb_id, adopted)
+    store.remove(change, lb_id)
+
+
+def _end(change: Change, lb_id: LoadBalancerId, aim: Desired) -> None:
+    """Clean up behind a change that is committed; what is left then is the watcher's to finish."""
     try:
-        return serve.bring_about(change, lb_id, aim)
+        serve.tidy(change, lb_id, aim)
+        store.end(change, lb_id)
+    except (AgentError, OSError) as error:
+        LOG.warning("cannot clean up after a change lb=%s: %s: %s", lb_id, error, getattr(error, "detail", ""))
+
+
+@contextlib.contextmanager
+def _taken_back(change: Change, lb_id: LoadBalancerId) -> Iterator[None]:
+    """Take back what fails within the block.
+
+    Raises:
+        RefusedByProgram, NotApplied: instead of what failed.
+    """
+    try:
+        yield
     except InvalidRequest as error:
         took_back = _take_back(change, lb_id)
         raise RefusedByProgram("The configuration is refused", f"{error.detail}{took_back}") from error

@@ -60,15 +60,30 @@ def require_valid(amphora: Amphora, lb_id: LoadBalancerId, document: Document) -
 def _local_problems(amphora: Amphora, lb_id: LoadBalancerId, document: Document) -> tuple[Problem, ...]:
     """Return what is wrong with a document on this amphora alone."""
     if document.vrrp is None:
-        return ()
+        return _left_alone(amphora, lb_id, document)
     found = []
     if amphora.topology is not Topology.ACTIVE_STANDBY:
         detail = f"this amphora's loadbalancer_topology is {amphora.topology}"
         found.append(problem(document, ("vrrp",), detail, "ACTIVE_STANDBY in the agent's configuration, or no vrrp"))
-    owner = ownership.vrrp_owner(amphora.paths)
-    if owner not in {None, lb_id} or (owner is None and amphora.paths.vrrp.config.exists()):
+    if ownership.vrrp_owner(amphora.paths) != lb_id and _is_taken(amphora, lb_id):
         found.append(problem(document, ("vrrp",), "another load balancer has this amphora's VRRP already", "no vrrp"))
     return tuple(found)
+
+
+def _left_alone(amphora: Amphora, lb_id: LoadBalancerId, document: Document) -> tuple[Problem, ...]:
+    """Return what is wrong with a document without a pair: it would leave a controller's behind."""
+    if not ownership.is_controllers(amphora.paths, lb_id) or not _is_taken(amphora, lb_id, adopts=False):
+        return ()
+    detail = "the controller's keepalived holds the VIPs of this load balancer"
+    return (problem(document, ("vrrp",), detail, "vrrp, so that it can be taken over"),)
+
+
+def _is_taken(amphora: Amphora, lb_id: LoadBalancerId, *, adopts: bool = True) -> bool:
+    """Tell whether somebody else has this amphora's VRRP; a controller's may be adopted with its load balancer."""
+    if ownership.vrrp_owner(amphora.paths) is not None:
+        return True
+    is_adopted = adopts and ownership.is_controllers(amphora.paths, lb_id)
+    return amphora.paths.vrrp.config.exists() and not is_adopted
 
 
 def desired_of(amphora: Amphora, lb_id: LoadBalancerId, document: Document, drained: tuple[Drained, ...]) -> Desired:

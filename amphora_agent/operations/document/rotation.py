@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
 
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.errors import AgentError
+from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.operations.amphora import Change
 from amphora_agent.operations.document import apply, secrets, store
 from amphora_agent.operations.document.apply import Applied
@@ -26,13 +27,14 @@ def put(change: Change, name: str, body: bytes, by: str) -> tuple[Applied, ...]:
     secrets.check(change, body)
     before = secrets.read(change, name)
     users = [lb_id for lb_id, stored in store.all_stored(change).items() if secrets.uses(stored.document, name)]
-    for lb_id in users:  # a crash from here on is followed by a look at what is there
-        store.begin(change, lb_id)
-    secrets.write(change, name, body)
     try:
+        for lb_id in users:  # a crash from here on is followed by a look at what is there
+            store.begin(change, lb_id)
+        secrets.write(change, name, body)
         applied = tuple(apply.apply_again(change, lb_id, by) for lb_id in users)
-    except AgentError:
-        secrets.write(change, name, before)
+    except (AgentError, OSError):
+        with contextlib.suppress(HostFailure):  # what is there then is brought about whole
+            secrets.write(change, name, before)
         _bring_back(change, users)
         raise
     change.events.append(EventKind.SECRET, None, f"secret {name}", f"stored by {by}", at=time.time())

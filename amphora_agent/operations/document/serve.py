@@ -37,14 +37,27 @@ def bring_about(change: Change, lb_id: LoadBalancerId, desired: Desired) -> Deci
     """
     _write_files(change, lb_id, desired)
     decision = _haproxy(change, lb_id, desired)
-    for listener_id, text in desired.rendered.lvs.items():
-        _lvs_listener(change, lb_id, listener_id, text)
+    # An LVS listener that goes takes its port with it, also out of the hands of another one.
     for listener_id in ownership.listeners_of(change.paths, lb_id):
         if listener_id not in desired.rendered.lvs:
             lvs_listeners.delete(change, listener_id)
+    for listener_id, text in desired.rendered.lvs.items():
+        _lvs_listener(change, lb_id, listener_id, text)
     _vrrp(change, lb_id, desired)
-    _remove_files(change, lb_id, desired)
     return decision
+
+
+def tidy(change: Change, lb_id: LoadBalancerId, desired: Desired) -> None:
+    """Remove what nobody can ask back any more: files that the document before needed, HAProxy's own without one.
+
+    Raises:
+        HostFailure: something is still there; the same call finishes it.
+    """
+    if desired.haproxy is None:
+        store.delete(change, lb_id)
+    for path in sorted(change.paths.loadbalancer(lb_id).certs.glob("[!.]*")):
+        if path.name not in desired.files:
+            certificates.delete(change, lb_id, PemName(path.name))
 
 
 def clear_away(change: Change, lb_id: LoadBalancerId) -> None:
@@ -126,16 +139,10 @@ def _write_files(change: Change, lb_id: LoadBalancerId, desired: Desired) -> Non
             certificates.store(change, lb_id, name, data)
 
 
-def _remove_files(change: Change, lb_id: LoadBalancerId, desired: Desired) -> None:
-    """Remove what the document before needed; nothing that runs needs it any more."""
-    for path in sorted(change.paths.loadbalancer(lb_id).certs.glob("[!.]*")):
-        if path.name not in desired.files:
-            certificates.delete(change, lb_id, PemName(path.name))
-
-
 def _haproxy(change: Change, lb_id: LoadBalancerId, desired: Desired) -> Decision | None:
     if desired.haproxy is None:
-        store.delete(change, lb_id)
+        if instance.exists(change, lb_id):
+            follow.perform(change, lb_id, Action.STOP)
         return None
     store.upload(change, desired.rendered.local_peer, lb_id, desired.haproxy.encode())
     return follow.perform(change, lb_id, Action.RELOAD).decision

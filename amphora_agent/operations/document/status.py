@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amphora_agent.core.document.place import Place
+from amphora_agent.core.document.model import Document
+from amphora_agent.core.document.place import Place, haproxy_listeners, lvs_listeners
 from amphora_agent.core.document.status import LoadBalancerStatus, Operating, Role, derive
 from amphora_agent.core.document.stored import Stored, served
+from amphora_agent.core.haproxy.change import Nothing, Permissions, decide
 from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId
+from amphora_agent.host.haproxy.master import ask_worker
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.document import observe, store
-from amphora_agent.operations.haproxy import instance
+from amphora_agent.operations.haproxy import instance, stored_files
+from amphora_agent.operations.keepalived import lvs_listeners as lvs
+from amphora_agent.operations.keepalived import vrrp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +59,28 @@ def report(amphora: Amphora, lb_id: LoadBalancerId) -> Report:
         part=serving.part,
         listener_ids={each.name: identity.listener(each.name) for each in stored.document.listeners},
         role=observe.role(amphora),
-        trouble=_trouble(amphora, lb_id),
+        trouble=_trouble(amphora, lb_id, stored.document),
     )
 
 
-def _trouble(amphora: Amphora, lb_id: LoadBalancerId) -> str:
+def _trouble(amphora: Amphora, lb_id: LoadBalancerId, document: Document) -> str:
     if store.is_unfinished(amphora, lb_id):
         return "a change is under way, or did not end"
+    identity = Place(lb_id, amphora.paths).identity
+    for listener in lvs_listeners(document):
+        if not lvs.is_alive(amphora, identity.listener(listener.name)):
+            return f"the keepalived of listener {listener.name} does not run"
+    if document.vrrp is not None and not vrrp.is_alive(amphora):
+        return "the keepalived of the pair does not run"
+    return _trouble_of_haproxy(amphora, lb_id) if haproxy_listeners(document) else ""
+
+
+def _trouble_of_haproxy(amphora: Amphora, lb_id: LoadBalancerId) -> str:
+    """Return why HAProxy would have to be started, changed or reloaded; empty when it runs what is stored."""
+    own = amphora.paths.loadbalancer(lb_id)
     if not instance.exists(amphora, lb_id):
-        return ""
-    applied = instance.read_applied(amphora.paths.loadbalancer(lb_id))
-    if applied is None:
-        return "what HAProxy runs is not known"
-    is_stored = applied.config.encode() == instance.stored_config(amphora, lb_id)
-    return "" if is_stored else "HAProxy does not run what is stored"
+        return "no configuration of HAProxy is stored"
+    stored = stored_files.gather(instance.stored_config(amphora, lb_id).decode("utf-8", "replace"))
+    worker = ask_worker(own.admin_socket)
+    decision = decide(instance.read_applied(own), stored, None if worker is None else worker.process, Permissions())
+    return "" if isinstance(decision, Nothing) else decision.reason

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from amphora_agent.core.document.stored import (
-    REVISIONS,
-    Stored,
-    decode_stored,
-    encode_stored,
-)
+from amphora_agent.core.document.adopted import Adopted, decode_adopted, encode_adopted
+from amphora_agent.core.document.stored import REVISIONS, Stored, decode_stored, encode_stored
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import NotFound
@@ -46,11 +42,17 @@ def all_stored(amphora: Amphora) -> dict[LoadBalancerId, Stored]:
     return {lb_id: stored for lb_id, stored in found.items() if stored is not None}
 
 
+def is_unreadable(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
+    """Tell whether there is a document that this release cannot read: a later one wrote it, or a disk spoilt it."""
+    return amphora.paths.document(lb_id).current.exists() and find(amphora, lb_id) is None
+
+
 def revisions(amphora: Amphora, lb_id: LoadBalancerId) -> tuple[Stored, ...]:
     """Return the last documents that were applied, the newest first."""
-    pattern = amphora.paths.document(lb_id).revision(0).name.replace("0", "*")
-    found = (decode_stored(files.read_optional(path)) for path in amphora.paths.document(lb_id).directory.glob(pattern))
-    return tuple(sorted((each for each in found if each is not None), key=lambda each: -each.generation))
+    paths, current = amphora.paths.document(lb_id), find(amphora, lb_id)
+    numbers = _numbers(amphora, lb_id) if current is not None else ()
+    found = (decode_stored(files.read_optional(paths.revision(number))) for number in numbers)
+    return tuple(each for each in found if each is not None and current and each.generation <= current.generation)
 
 
 def revision(amphora: Amphora, lb_id: LoadBalancerId, generation: int) -> Stored:
@@ -60,16 +62,37 @@ def revision(amphora: Amphora, lb_id: LoadBalancerId, generation: int) -> Stored
         NotFound: it is not kept, or there never was one.
     """
     stored = decode_stored(files.read_optional(amphora.paths.document(lb_id).revision(generation)))
-    if stored is None:
+    if stored is None or generation > get(amphora, lb_id).generation:
         raise NotFound("There is no such revision", f"revision {generation} of {lb_id} is not kept")
     return stored
 
 
-def begin(change: Change, lb_id: LoadBalancerId) -> None:
-    """Say that a change is under way, before anything is touched."""
+def _numbers(amphora: Amphora, lb_id: LoadBalancerId) -> tuple[int, ...]:
+    """Return the generations of which there is a file, the newest first."""
+    paths = amphora.paths.document(lb_id)
+    prefix, _, suffix = paths.revision(0).name.partition("0")
+    names = (path.name.removeprefix(prefix).removesuffix(suffix) for path in paths.directory.glob(f"{prefix}*{suffix}"))
+    return tuple(sorted((int(name) for name in names if name.isdecimal()), reverse=True))
+
+
+def begin(change: Change, lb_id: LoadBalancerId, adopted: Adopted | None = None) -> None:
+    """Say that a change is under way, before anything is touched.
+
+    Args:
+        change: the amphora, locked.
+        lb_id: what is to be changed.
+        adopted: what a controller has there, which comes back if the change does not end.
+    """
     paths = change.paths.document(lb_id)
     files.make_directory(paths.directory, DIRECTORY_MODE)
+    if adopted is not None:
+        files.write_atomic(paths.adopted, encode_adopted(adopted))
     files.write_atomic(paths.unfinished, b"")
+
+
+def adopted(amphora: Amphora, lb_id: LoadBalancerId) -> Adopted | None:
+    """Return what a controller had when the change under way began, None when it is not an adoption."""
+    return decode_adopted(files.read_optional(amphora.paths.document(lb_id).adopted))
 
 
 def is_unfinished(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
@@ -78,27 +101,36 @@ def is_unfinished(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
 
 
 def end(change: Change, lb_id: LoadBalancerId) -> None:
-    """Say that what was applied last is what serves."""
-    files.remove(change.paths.document(lb_id).unfinished)
+    """Say that what was applied last is what serves, and drop what only somebody who takes it back would need."""
+    paths, current = change.paths.document(lb_id), find(change, lb_id)
+    files.remove(paths.unfinished)
+    files.remove(paths.adopted)
+    confirmed = current.revert.generation if current is not None and current.revert is not None else None
+    for number in _numbers(change, lb_id)[REVISIONS:]:
+        if number != confirmed:
+            files.remove(paths.revision(number))
 
 
 def commit(change: Change, lb_id: LoadBalancerId, stored: Stored, *, is_revision: bool) -> None:
-    """Make a document the one that was applied last: from here on a crash brings it back, not the one before."""
+    """Make a document the one that was applied last: from here on a crash brings it back, not the one before.
+
+    Raises:
+        HostFailure: the disk refused; the one before is still the last.
+    """
     paths = change.paths.document(lb_id)
     data = encode_stored(stored)
-    files.write_atomic(paths.current, data)
     if is_revision:
         files.write_atomic(paths.revision(stored.generation), data)
-        for old in revisions(change, lb_id)[REVISIONS:]:
-            files.remove(paths.revision(old.generation))
-    end(change, lb_id)
+    files.write_atomic(paths.current, data)
 
 
 def forget(change: Change, lb_id: LoadBalancerId) -> None:
     """Make the load balancer one that is not there: from here on a crash is followed by the rest of the deletion."""
+    files.remove(change.paths.document(lb_id).adopted)
     files.remove(change.paths.document(lb_id).current)
 
 
 def remove(change: Change, lb_id: LoadBalancerId) -> None:
-    """Remove all that is remembered of a load balancer."""
+    """Remove all that is remembered of a load balancer; what is left by a crash in between is nobody's any more."""
+    files.remove(change.paths.document(lb_id).unfinished)
     files.remove(change.paths.document(lb_id).directory)

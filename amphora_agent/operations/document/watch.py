@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
+from collections.abc import Iterator
 
 from amphora_agent.core.document.stored import Stored
 from amphora_agent.core.ids import LoadBalancerId
@@ -27,6 +29,17 @@ def begin(amphora: Amphora) -> None:
     """Look after documents from now on; a second time does nothing."""
     if WATCHER not in amphora.watchers.states():
         amphora.watchers.start(WATCHER, functools.partial(look, amphora))
+
+
+@contextlib.contextmanager
+def changing(amphora: Amphora) -> Iterator[Change]:
+    """Begin a change of documents that somebody asked for; what it leaves to be done is done soon, however it ends."""
+    try:
+        with amphora.changing() as change:
+            yield change
+    finally:
+        begin(amphora)
+        amphora.watchers.call(WATCHER)
 
 
 def look(amphora: Amphora) -> float:
@@ -76,4 +89,4 @@ def _take_back(change: Change, lb_id: LoadBalancerId, generation: int) -> None:
         apply.delete(change, lb_id)
     else:
         document = store.revision(change, lb_id, generation).document
-        apply.apply(change, lb_id, Wanted(document=document, by=BY))
+        apply.apply(change, lb_id, Wanted(document=document, by=BY, is_settled=True))

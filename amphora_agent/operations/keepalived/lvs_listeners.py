@@ -122,6 +122,7 @@ def delete(change: Change, listener_id: ListenerId) -> None:
     """
     paths = change.paths
     if not exists(change, listener_id):
+        files.remove(paths.lvs(listener_id).agent)  # of one that was cut short
         return
     keepalived = life_cycle.of_listener(paths, listener_id)
     with reported_as("Error stopping keepalivedlvs"):
