@@ -24,6 +24,8 @@ class EventKind(StrEnum):
     DRAINED = "drained"
     READY = "ready"
     MEMBER = "member"
+    ROLE = "role"
+    CERTIFICATE = "certificate"
     SECRET = "secret"  # noqa: S105 - not one
 
 
@@ -54,6 +56,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._latest = 0
+        self._awaited = 0.0
         self._listeners: tuple[Callable[[], None], ...] = ()
 
     @property
@@ -92,6 +95,15 @@ class EventLog:
         with self._lock:
             oldest = self._events[0].sequence if self._events else self._latest + 1
             return sequence > self._latest or sequence < oldest - 1
+
+    def await_until(self, moment: float) -> None:
+        """Note that somebody waits for events until a moment, in monotonic seconds."""
+        with self._lock:
+            self._awaited = max(self._awaited, moment)
+
+    def is_awaited(self, now: float) -> bool:
+        """Tell whether somebody waits for events, as far as is known."""
+        return now < self._awaited
 
     def subscribe(self, call: Callable[[], None]) -> None:
         """Have `call` called after each event, by the thread it happened in; it must be quick."""

@@ -14,6 +14,8 @@ from amphora_agent.core.document.problem import Problem
 from amphora_agent.core.document.reading import Reading, read, read_object
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
+from amphora_agent.operations.amphora import Amphora
+from amphora_agent.operations.document import news
 from amphora_agent.operations.document.refusals import InvalidDocument, PreconditionFailed
 
 JSON = "application/json"
@@ -57,17 +59,22 @@ def number(name: str, least: int, most: int, *, default: int) -> int:
     return int(text)
 
 
-def wait_for_news(*, unless: bool) -> None:
+def wait_for_news(amphora: Amphora, *, unless: bool) -> None:
     """Have the transport keep this answer until there are news, for as long as the request says it would wait.
 
+    Meanwhile news are looked for more often.
+
     Args:
+        amphora: where.
         unless: what is asked for is there already.
 
     Raises:
         InvalidRequest: that is no number of seconds, or too many.
     """
     seconds = number("wait", 0, LONGEST_WAIT, default=0)
-    request.environ[WAIT] = 0 if unless else seconds
+    if seconds and not unless:
+        request.environ[WAIT] = seconds
+        news.expect(amphora, seconds)
 
 
 def require_utf_8() -> None:

@@ -16,5 +16,5 @@ def get(amphora: Amphora) -> Response:
     latest = amphora.events.latest
     found = tuple(event for event in amphora.events.since(after) if wanted in {None, event.loadbalancer})
     lost = amphora.events.has_lost(after)
-    asked.wait_for_news(unless=lost or bool(found))
+    asked.wait_for_news(amphora, unless=lost or bool(found))
     return shape.json(answers.Events(latest=latest, lost=lost, events=tuple(shape.event(each) for each in found)))

@@ -124,9 +124,9 @@ def get_status(amphora: Amphora, lb: str) -> Response:
     lb_id = asked.lb_id(lb)
     after = asked.number("after", 0, 2**53 - 1, default=-1)
     if ownership.is_controllers(amphora.paths, lb_id):
-        asked.wait_for_news(unless=True)
+        asked.wait_for_news(amphora, unless=True)
         return shape.json(shape.controllers_status(controllers.report(amphora, lb_id)))
-    asked.wait_for_news(unless=own(amphora, lb).generation > after)
+    asked.wait_for_news(amphora, unless=own(amphora, lb).generation > after)
     return shape.json(_status(lb_id, status.report(amphora, lb_id)))
 
 

@@ -12,7 +12,7 @@ from amphora_agent.core.document.stored import Stored
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import AgentError
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.document import apply, store
+from amphora_agent.operations.document import apply, news, store
 from amphora_agent.operations.document.apply import Wanted
 
 LOG = logging.getLogger(__name__)
@@ -26,9 +26,10 @@ BY = "agent"
 
 
 def begin(amphora: Amphora) -> None:
-    """Look after documents from now on; a second time does nothing."""
+    """Look after documents and for news of them from now on; a second time does nothing."""
     if WATCHER not in amphora.watchers.states():
         amphora.watchers.start(WATCHER, functools.partial(look, amphora))
+        amphora.watchers.start(news.WATCHER, news.NewsWatcher(amphora).look)
 
 
 @contextlib.contextmanager
