@@ -8,14 +8,14 @@ from amphora_agent.core.heartbeat.document import Listener, Part
 from amphora_agent.core.ids import ListenerId, is_id
 from amphora_agent.core.keepalived.ipvs import Table
 from amphora_agent.core.keepalived.lvs_config import LvsConfig, parse
-from amphora_agent.core.keepalived.lvs_status import OPEN, is_settling, report
+from amphora_agent.core.keepalived.lvs_status import OPEN
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import HostFailure
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.heartbeat.ownership import told_listeners
 from amphora_agent.host.files import Identity, identity, read_optional
-from amphora_agent.host.procfs import TICKS_PER_SECOND, process_start_time, running_pid
-from amphora_agent.host.uptime import boot_seconds
+from amphora_agent.host.keepalived.observe import part_of
+from amphora_agent.host.procfs import running_pid
 
 LOG = logging.getLogger(__name__)
 
@@ -56,12 +56,7 @@ class LvsCollector:
         subject = f"listener={listener_id}"
         try:
             config = self._config(listener_id)
-            changed = read_optional(self._paths.lvs(listener_id).changed)
-            has_checker = self._paths.lvs(listener_id).check_pid.exists()
-            now = boot_seconds()
-            started = (process_start_time(pid) or 0) / TICKS_PER_SECOND
-            settling = not has_checker or is_settling(changed, started, now, config.check_interval)
-            part = report(listener_id, config, table, is_settling=settling)
+            part = part_of(self._paths.lvs(listener_id), listener_id, config, pid=pid, table=table)
         except Exception as error:  # noqa: BLE001  # one odd listener must not silence the others
             self._notices.report(subject, f"cannot collect: {error}", getattr(error, "detail", ""))
             return Part({listener_id: Listener(OPEN)})

@@ -17,8 +17,6 @@ from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import ListenerId, LoadBalancerId
 from amphora_agent.core.keepalived import vrrp_config
 from amphora_agent.core.keepalived.lvs_config import parse as parse_lvs
-from amphora_agent.core.keepalived.lvs_status import is_settling
-from amphora_agent.core.keepalived.lvs_status import report as report_lvs
 from amphora_agent.core.paths import LoadBalancerPaths
 from amphora_agent.core.records import removing
 from amphora_agent.errors import HostFailure
@@ -26,9 +24,9 @@ from amphora_agent.host import files
 from amphora_agent.host.haproxy.observe import Patience, master_pid, observe
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.keepalived import ipvs
+from amphora_agent.host.keepalived.observe import part_of
 from amphora_agent.host.network import netlink, netns
-from amphora_agent.host.procfs import TICKS_PER_SECOND, process_start_time, read_pid
-from amphora_agent.host.uptime import boot_seconds
+from amphora_agent.host.procfs import read_pid
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.haproxy.instance import read_applied
 from amphora_agent.operations.keepalived import lvs_listeners as lvs
@@ -88,13 +86,10 @@ def _lvs_part(amphora: Amphora, listener_id: ListenerId) -> Part:
         return Part()
     paths = amphora.paths.lvs(listener_id)
     config = parse_lvs(lvs.stored_config(amphora, listener_id).decode("utf-8", "replace"))
-    started = (process_start_time(read_pid(paths.pid) or 0) or 0) / TICKS_PER_SECOND
-    changed = files.read_optional(paths.changed)
-    settling = not paths.check_pid.exists() or is_settling(changed, started, boot_seconds(), config.check_interval)
     table = None
     with contextlib.suppress(HostFailure):
         table = ipvs.read(amphora.paths.netns)
-    return report_lvs(listener_id, config, table, is_settling=settling)
+    return part_of(paths, listener_id, config, pid=read_pid(paths.pid), table=table)
 
 
 def role(amphora: Amphora) -> Role | None:
