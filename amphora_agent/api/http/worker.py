@@ -45,8 +45,9 @@ IDLE_DEADLINE = 75.0
 DISCARD_DEADLINE = 10.0
 # How long what was sent may stay unacknowledged, a closed window included: gunicorn takes timeouts off the socket.
 WRITE_TIMEOUT_MS = 30_000
-# The same for a UNIX socket, where nothing is acknowledged: how long one write may wait.
-_LOCAL_WRITE_TIMEOUT = struct.pack("@ll", WRITE_TIMEOUT_MS // 1000, 0)
+# The same for a UNIX socket, where nothing is acknowledged: one write may wait for so many seconds. Half of it, for a
+# write that ends in part when they are over is followed by one for the rest.
+_LOCAL_WRITE_TIMEOUT = struct.pack("@ll", WRITE_TIMEOUT_MS // 2000, 0)
 # Clients that cannot be shaken hands with tell the operator about a wrong clock or certificate, not more often than so.
 REFUSAL_LOG_INTERVAL = 60.0
 MAX_DISCARD = 256 * 1024 * 1024
@@ -102,6 +103,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         super().__init__(*args, **kwargs)
         self._receptions: dict[int, Reception] = {}
         self._waiting: dict[int, Reception] = {}
+        self._wants_problems: set[socket.socket] = set()
         self._next_sweep = 0.0
         self._next_refusal_log = 0.0
         self._served_bytes = 0
@@ -219,7 +221,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def handle_error(self, req: Request | None, client: socket.socket, addr: object, exc: BaseException) -> None:
         """Answer what gunicorn's parser refused: JSON, and 400 whatever status gunicorn has in mind."""
         del req, addr
-        is_problem = client.family == socket.AF_UNIX
+        is_problem = client.family == socket.AF_UNIX or client in self._wants_problems
         if isinstance(exc, ParseException):
             answer = response(Refusal.MALFORMED, str(exc), is_problem=is_problem)
         else:
@@ -335,6 +337,10 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
         connection.data_ready = True
         connection.parser.unreader.unread(request)
+        if is_for_problems(request):
+            self._wants_problems.add(connection.sock)
+        else:
+            self._wants_problems.discard(connection.sock)
         served = self.tpool.submit(lane, functools.partial(self.handle, connection))
         finish = functools.partial(self._finish, lane, connection, len(request))
         served.add_done_callback(lambda future: self.method_queue.defer(finish, future))
@@ -402,6 +408,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def _close(self, connection: TConn) -> None:
         self.nr_conns -= 1
         self._room.dismiss(connection.sock)
+        self._wants_problems.discard(connection.sock)
         with contextlib.suppress(OSError):
             connection.sock.close()
 

@@ -25,6 +25,9 @@ from testbed.amphora import AMPHORA_ID, Reply, ask
 from testbed.pki import Pki, client_context
 from testbed.waiting import wait_for
 
+# Bytes; no socket holds as many that nobody reads.
+LARGE = 8_000_000
+
 
 @dataclass(slots=True)
 class SmallServer:
@@ -87,13 +90,17 @@ class SmallServer:
 
 
 def application(events: EventLog) -> Flask:
-    """Return what is served: who asks, a log of events, and what comes after one."""
+    """Return what is served: who asks, a large answer, a log of events, and what comes after one."""
     app = Flask("small", static_folder=None)
 
     @app.get("/1.0/peer", endpoint="1.0")
     @app.get("/2.0/peer")
     def peer() -> str:
         return str(request.environ["amphora.peer"])
+
+    @app.get("/2.0/large")
+    def large() -> bytes:
+        return b"x" * LARGE
 
     @app.get("/2.0/events")
     def after() -> dict[str, int]:

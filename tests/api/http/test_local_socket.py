@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import stat
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 
 from amphora_agent.api.http.framing import MAX_BODY, MAX_HEAD
 from testbed.amphora import ask
-from tests.api.http.small_server import SmallServer
+from testbed.waiting import wait_for
+from tests.api.http.small_server import LARGE, SmallServer
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="other users are root's to become"),
@@ -141,3 +143,16 @@ def test_over_tls_the_path_decides_about_the_form_of_a_refusal(server: SmallServ
         with contextlib.closing(server.connect_tls()) as connection:
             reply = ask(connection, "PUT", path, b"x" * (MAX_BODY + 1))
             assert (reply.status, reply.headers["content-type"]) == (status, content_type)
+        with contextlib.closing(server.connect_tls()) as connection:
+            reply = ask(connection, "GET", f"{path}?{'x' * 5000}")
+            assert (reply.status, reply.headers["content-type"]) == (400, content_type)
+
+
+def test_a_client_that_takes_no_answer_is_dropped_in_the_end(server: SmallServer) -> None:
+    with contextlib.closing(server.connect()) as connection:
+        connection.request("GET", "/2.0/large")
+        poller = select.poll()
+        poller.register(connection.sock, 0)
+        wait_for(lambda: any(event & select.POLLHUP for _, event in poller.poll(0)), "the agent hangs up", seconds=50)
+    assert server.ask("GET", "/2.0/large").body == b"x" * LARGE
+    assert "Traceback" not in server.log
