@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 
-from bench import budgets, sections
+from bench import budgets, fleet, picture, sections
 from bench.contestants import Contestant, our_agent, their_agent
 from testbed import octavia_venv
 
@@ -16,6 +16,10 @@ EXISTING = Contestant(
     "existing", lambda: str(octavia_venv.install() / "bin" / "python"), ("octavia", "pyroute2"), their_agent
 )
 OURS = Contestant("ours", lambda: sys.executable, ("amphora-agent",), our_agent)
+# Measures the controller, not the two agents side by side, and so stands alone.
+FLEET = "fleet"
+# Nothing to compare: draws.
+PICTURE = "picture"
 # A guard against growth, with room for what else shares the libraries; the budget itself is a ratio, in the full table.
 QUICK_PSS_MEGABYTES = 68.0
 QUICK_START_CPU_SECONDS = 0.6
@@ -24,6 +28,10 @@ QUICK_START_CPU_SECONDS = 0.6
 def main() -> int:
     """Run the sections that are asked for, print the table; the exit code tells whether a budget was missed."""
     arguments = _parse_arguments()
+    if arguments.sections == [FLEET]:
+        return fleet.main(arguments.amphorae, is_quick=arguments.quick)
+    if arguments.sections == [PICTURE]:
+        return picture.main()
     if arguments.quick:
         return quick()
     contestants = [c for c in (EXISTING, OURS) if arguments.only in (None, c.name)]
@@ -67,13 +75,21 @@ def quick() -> int:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the existing agent and ours side by side.")
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"some of: {', '.join(sections.SECTIONS)}")
+    parser.add_argument(
+        "sections",
+        nargs="*",
+        metavar="SECTION",
+        help=f"some of: {', '.join(sections.SECTIONS)}; or {FLEET}, or {PICTURE}",
+    )
     parser.add_argument("--rounds", type=int, default=1, help="measure each section so often, agents in turn; p50")
     parser.add_argument("--only", choices=(EXISTING.name, OURS.name), help="measure one of the two")
-    parser.add_argument("--quick", action="store_true", help="only our memory and start time against fixed limits")
+    parser.add_argument(
+        "--quick", action="store_true", help="only our memory and start time; of the fleet the middle one"
+    )
+    parser.add_argument("--amphorae", type=int, nargs="+", default=(), metavar="N", help=f"of the {FLEET}")
     arguments = parser.parse_args()
     unknown = set(arguments.sections) - set(sections.SECTIONS)
-    if unknown:
+    if unknown and arguments.sections not in ([FLEET], [PICTURE]):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     return arguments
 

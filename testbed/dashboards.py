@@ -130,7 +130,7 @@ LOAD_BALANCER = Dashboard(
                 "HTTP requests",
                 "s",
                 _quantiles("amphora_listener_duration_seconds", "listener"),
-                description="Until the last byte of the response. Where there is none, see amphora_latency_source.",
+                description="As logged: a kept connection's pause counts. Why none: amphora_latency_source.",
             ),
             Panel(
                 "TCP sessions",

@@ -40,7 +40,9 @@ HAProxy does not know.
   in our image, and `[amphora_agent] latency_histograms` is not false. The counts are written every ten seconds, beside
   any offloading of logs; that costs about 1 us of processor time a request, beside the 7 of logging it, and 1 MB. A
   histogram has the buckets alone: rsyslog counts and does not add, so there is no `_sum`, and
-  `_count` is the bucket `+Inf`. A listener whose log format is not the controller's default has none, which
+  `_count` is the bucket `+Inf`. The time is the one HAProxy logs by the controller's format (`%Tt`): where clients keep
+  connections, the pause before the next request is part of it; the averages of pools and members know no pauses. A
+  listener whose log format is not the controller's default has none, which
   `amphora_latency_source` says.
 """
 _DASHBOARDS = """
@@ -54,6 +56,11 @@ the tables above, except `{misspelled}`, a slip of its own for
 `octavia_loadbalancer_frontend_ssl_reuse`. It asks for:
 
 {metrics}.
+
+This is what a Prometheus saw of a load balancer with two members and no health monitor, on a busy machine: after a
+reload nothing is lost, and what a dead member refuses is given to the other. `python -m bench picture` draws it anew.
+
+![Requests by code, latency, requests by member during ninety seconds](pictures/minute.svg)
 """
 _ALERTS = """
 ## Alerts

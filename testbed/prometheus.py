@@ -55,7 +55,7 @@ class Prometheus:
         self._process = subprocess.Popen(argv, stdout=self._log, stderr=self._log, cwd=self._directory)
         try:
             self._namespace.run(["ip", "link", "set", "lo", "up"])
-            wait_for(self._is_ready, self.log)
+            wait_for(self._is_ready, self.log, seconds=60)
         except BaseException:
             self.__exit__()
             raise
@@ -81,6 +81,11 @@ class Prometheus:
         assert answer["status"] == "success", (expression, answer)
         assert answer["data"]["resultType"] == "vector"
         return list(answer["data"]["result"])
+
+    def history(self, expression: str, began: float, ended: float) -> list[Any]:
+        """Return the series of a query over a time in seconds since 1970, a value each second."""
+        words = {"query": expression, "start": began, "end": ended, "step": INTERVAL}
+        return list(self._get("/api/v1/query_range?" + urllib.parse.urlencode(words))["data"]["result"])
 
     def rules(self) -> list[Any]:
         """Return its rules: `name`, `state`, `health` and `lastError` of each."""

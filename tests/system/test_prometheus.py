@@ -32,7 +32,7 @@ EMPTY = {
     "amphora_listener_session_duration_seconds_bucket": "the listeners are HTTP",
     "ALERTS": "all is well",
 }
-VARIABLES = {"$amphora": ".*", "$__rate_interval": "30s"}
+VARIABLES = {"$amphora": ".*", "$__rate_interval": "2m"}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,13 @@ def under_load(place: Scenario) -> Iterator[None]:
 def prometheus(place: Scenario) -> Iterator[Prometheus]:
     """A Prometheus that has seen the amphora for a while, and a reload."""
     with Prometheus(place.clients, f"{VIP}:{METRICS_PORT}", RULES) as server:
-        wait_for(lambda: server.query('up{job="octavia"} == 1'), server.log)
+        wait_for(lambda: server.query('up{job="octavia"} == 1'), server.log, seconds=60)
         place.apply(configuration(place).replace("timeout client 50000", "timeout client 49000"))
-        wait_for(lambda: server.query("increase(amphora_reloads_total[30s]) > 0"), "a reload in the metrics")
-        wait_for(lambda: server.query("count_over_time(up[30s]) >= 10"), "ten scrapes")
-        wait_for(lambda: server.query("rate(amphora_listener_duration_seconds_bucket[30s]) > 0"), "latencies")
+        wait_for(lambda: server.query("increase(amphora_reloads_total[2m]) > 0"), "a reload in the metrics", seconds=60)
+        wait_for(lambda: server.query("count_over_time(up[2m]) >= 10"), "ten scrapes", seconds=60)
+        wait_for(
+            lambda: server.query("rate(amphora_listener_duration_seconds_bucket[2m]) > 0"), "latencies", seconds=60
+        )
         yield server
 
 

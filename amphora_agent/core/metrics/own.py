@@ -90,7 +90,7 @@ LISTENER_DURATION = Metric(
     "histogram",
     ("listener",),
     "rsyslog",
-    "Time of HTTP requests from their first byte to the last of the response.",
+    "Time until an HTTP response's last byte, as logged: a kept connection's pause before the request is part of it.",
 )
 LISTENER_SESSION_DURATION = Metric(
     "amphora_listener_session_duration_seconds", "histogram", ("listener",), "rsyslog", "Time that TCP sessions lasted."
