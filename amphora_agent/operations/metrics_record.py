@@ -35,7 +35,7 @@ _MODE = 0o644
 
 def write(change: Change) -> None:
     """Replace the record if there is a proxy to read it; a failure is logged."""
-    if not change.paths.metrics_proxy.exists():
+    if not files.exists(change.paths.metrics_proxy):
         return
     try:
         files.write_volatile(change.paths.agent_metrics, render(_lines(change)), _MODE)
@@ -68,7 +68,7 @@ def _certificates(change: Change) -> Iterator[str]:
     uses = {
         "agent": [paths.agent_cert],
         "controller_ca": [Path(change.started.agent_server_ca)],
-        "listener": [file for directory in tenants for file in sorted(directory.glob("*.pem"))],
+        "listener": [file for directory in tenants for file in files.matching(directory, "*.pem")],
     }
     for use, candidates in uses.items():
         ends = [end for path in candidates if (end := _end_of(path)) is not None]

@@ -20,7 +20,7 @@ _MARKER_MODE = 0o600
 
 def has_document(paths: Paths, lb_id: LoadBalancerId) -> bool:
     """Tell whether a load balancer is API 2.0's, one that is being deleted included."""
-    return paths.document(lb_id).directory.exists()
+    return files.exists(paths.document(lb_id).directory)
 
 
 def require_controllers(change: Change, lb_id: LoadBalancerId) -> None:
@@ -29,7 +29,8 @@ def require_controllers(change: Change, lb_id: LoadBalancerId) -> None:
     Raises:
         Conflict: it is API 2.0's.
     """
-    if is_id(lb_id) and (has_document(change.paths, lb_id) or change.paths.lvs(ListenerId(lb_id)).document.exists()):
+    lvs = change.paths.lvs(ListenerId(lb_id))
+    if is_id(lb_id) and (has_document(change.paths, lb_id) or files.exists(lvs.document)):
         raise Conflict("Owned by API 2.0", f"a document describes {lb_id}; change or delete that")
 
 
@@ -39,7 +40,7 @@ def require_controllers_vrrp(change: Change) -> None:
     Raises:
         Conflict: it is API 2.0's.
     """
-    if change.paths.vrrp.document.exists():
+    if files.exists(change.paths.vrrp.document):
         raise Conflict("Owned by API 2.0", "a document describes the pair; change or delete that")
 
 

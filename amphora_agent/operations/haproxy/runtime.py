@@ -62,7 +62,7 @@ def remember_reload_only(own: LoadBalancerPaths, reason: str) -> None:
 
 def clear_reload_only(change: Change) -> None:
     """Forget that instances had to be reloaded; called when the agent starts."""
-    for path in change.paths.agent.glob("*/reload-only"):
+    for path in files.matching(change.paths.agent, "*/reload-only"):
         files.remove_volatile(path)
 
 

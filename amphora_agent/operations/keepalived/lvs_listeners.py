@@ -59,7 +59,7 @@ def stored_config(amphora: Amphora, listener_id: ListenerId) -> bytes:
 
 def exists(amphora: Amphora, listener_id: ListenerId) -> bool:
     """Tell whether there is such a listener."""
-    return is_id(listener_id) and amphora.paths.lvs(listener_id).config.is_file()
+    return is_id(listener_id) and files.is_file(amphora.paths.lvs(listener_id).config)
 
 
 def upload(change: Change, listener_id: ListenerId, body: bytes) -> None:
@@ -85,10 +85,7 @@ def install_check(change: Change) -> None:
     """Write the check of UDP members where it is missing or of another release."""
     path = change.paths.udp_check
     files.make_directory(path.parent)
-    text = vrrp_script.udp_check().encode()
-    # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
-    if not path.is_file() or path.stat().st_mode & 0o777 != _CHECK_MODE or files.read_optional(path) != text:
-        files.write_atomic(path, text, _CHECK_MODE)
+    files.write_if_changed(path, vrrp_script.udp_check().encode(), _CHECK_MODE)
 
 
 def perform(change: Change, listener_id: ListenerId, action: Action) -> None:
@@ -130,7 +127,7 @@ def delete(change: Change, listener_id: ListenerId) -> None:
         change.supervisor.disable(keepalived.unit)
     files.remove(paths.lvs(listener_id).config)
     files.remove(paths.lvs(listener_id).agent)
-    if paths.vrrp.check_script.exists():
+    if files.exists(paths.vrrp.check_script):
         vrrp.refresh_checks(change)
     LOG.info("deleted listener=%s", listener_id)
 
@@ -143,7 +140,7 @@ def is_alive(amphora: Amphora, listener_id: ListenerId) -> bool:
 def status(amphora: Amphora, listener_id: ListenerId) -> str:
     """Return ACTIVE, OFFLINE (not started, or nothing to serve) or ERROR (keepalived died)."""
     config = lvs_config.parse(stored_config(amphora, listener_id).decode("utf-8", "replace"))
-    if not amphora.paths.lvs(listener_id).pid.exists() or not config.has_virtual_server:
+    if not files.exists(amphora.paths.lvs(listener_id).pid) or not config.has_virtual_server:
         return "OFFLINE"
     return "ACTIVE" if is_alive(amphora, listener_id) else "ERROR"
 
