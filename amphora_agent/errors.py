@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from typing import final
+
+_LACK = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class AgentError(Exception):
@@ -43,6 +46,15 @@ class Conflict(AgentError):
 @final
 class HostFailure(AgentError):
     """The machine refused: a command, a file or the kernel (500)."""
+
+
+def lacks_resources(error: BaseException | None) -> bool:
+    """Tell whether there was no descriptor or memory left here: whom it wanted to ask may be well."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _LACK:
+            return True
+        error = error.__cause__
+    return False
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import stat
 import threading
 from pathlib import Path
 
-from amphora_agent.errors import HostFailure
+from amphora_agent.errors import HostFailure, failing_as
 
 TEMPORARY_SUFFIX = ".agent-tmp"
 
@@ -123,6 +123,34 @@ def make_directory(path: Path, mode: int = 0o755) -> None:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise HostFailure(f"cannot create {path}", error.strerror or str(error)) from error
+
+
+def exists(path: Path) -> bool:
+    """Tell whether there is something of this name; a link that leads nowhere is nothing.
+
+    Raises:
+        HostFailure: it cannot be told.
+    """
+    with failing_as(f"cannot look at {path}"):
+        return path.exists()
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a regular file of this name; raises as `exists`."""
+    with failing_as(f"cannot look at {path}"):
+        return path.is_file()
+
+
+def is_mount(path: Path) -> bool:
+    """Tell whether another file system begins here; raises as `exists`."""
+    with failing_as(f"cannot look at {path}"):
+        return path.is_mount()
+
+
+def matching(directory: Path, pattern: str) -> tuple[Path, ...]:
+    """Return what matches a pattern below a directory, sorted; nothing where there is no directory. As `exists`."""
+    with failing_as(f"cannot list {directory}"):
+        return tuple(sorted(directory.glob(pattern)))
 
 
 def is_directory_or_free(path: Path) -> bool:

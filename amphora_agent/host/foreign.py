@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 from amphora_agent.core.process_id import ProcessId
 from amphora_agent.errors import HostFailure
+from amphora_agent.host import signals
 from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.procfs import parent_pid, pids, process_start_time
 
@@ -40,14 +40,8 @@ def kill(process: ProcessId) -> None:
 
 
 def _signal(pid: int, number: signal.Signals, started: int | None) -> None:
-    if started is None or process_start_time(pid) != started:
-        return
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-    except OSError as error:
-        raise HostFailure(f"cannot end process {pid}", error.strerror or str(error)) from error
+    if started is not None and process_start_time(pid) == started:
+        signals.send(pid, number)
 
 
 def children(pid: int) -> tuple[int, ...]:

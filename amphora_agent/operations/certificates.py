@@ -47,8 +47,8 @@ def refuse_the_disk(directory: Path) -> None:
     Raises:
         HostFailure: they would come to lie there.
     """
-    is_promised = any((units / _KEYS_MOUNT_UNIT).exists() for units in _UNIT_DIRECTORIES)
-    if is_promised and not directory.is_mount():
+    is_promised = any(files.exists(units / _KEYS_MOUNT_UNIT) for units in _UNIT_DIRECTORIES)
+    if is_promised and not files.is_mount(directory):
         raise HostFailure("cannot store a certificate", f"{_KEYS_MOUNT_UNIT} has not mounted {directory}")
 
 

@@ -34,7 +34,7 @@ def follow(change: Change) -> None:
         if wanted:
             _start(change)
             metrics_record.write(change)
-        elif paths.metrics_proxy.exists():
+        elif files.exists(paths.metrics_proxy):
             _stop(change)
     except HostFailure as error:
         LOG.error("cannot look after prometheus-proxy: %s: %s", error, error.detail)

@@ -35,7 +35,7 @@ _MODE = 0o644
 
 def write(change: Change) -> None:
     """Replace the record if there is a proxy to read it; a failure is logged."""
-    if not change.paths.metrics_proxy.exists():
+    if not files.exists(change.paths.metrics_proxy):
         return
     try:
         files.write_volatile(change.paths.agent_metrics, render(_lines(change)), _MODE)
@@ -68,7 +68,7 @@ def _certificates(change: Change) -> Iterator[str]:
     uses = {
         "agent": [paths.agent_cert],
         "controller_ca": [Path(change.started.agent_server_ca)],
-        "listener": [file for directory in tenants for file in sorted(directory.glob("*.pem"))],
+        "listener": [file for directory in tenants for file in files.matching(directory, "*.pem")],
     }
     for use, candidates in uses.items():
         ends = [end for path in candidates if (end := _end_of(path)) is not None]
@@ -85,11 +85,11 @@ def _latency_sources(change: Change) -> Iterator[str]:
 
 
 def _generations(change: Change) -> Iterator[str]:
-    if not change.paths.documents.exists():
+    if not files.exists(change.paths.documents):
         return
     from amphora_agent.core.document.stored import decode_stored  # noqa: PLC0415 - amphorae without documents go without
 
-    for directory in sorted(change.paths.documents.glob("*")):
+    for directory in files.matching(change.paths.documents, "*"):
         if is_id(directory.name):
             stored = decode_stored(files.read_optional(change.paths.document(LoadBalancerId(directory.name)).current))
             if stored is not None:

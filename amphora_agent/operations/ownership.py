@@ -22,12 +22,12 @@ _MARKER_MODE = 0o600
 def has_document(paths: Paths, lb_id: LoadBalancerId) -> bool:
     """Tell whether a load balancer is API 2.0's, one that is being made or deleted included."""
     own = paths.document(lb_id)
-    return own.current.exists() or own.unfinished.exists()
+    return files.exists(own.current) or files.exists(own.unfinished)
 
 
 def is_controllers(paths: Paths, lb_id: LoadBalancerId) -> bool:
     """Tell whether a controller wrote this load balancer, or UDP and SCTP listeners of it alone."""
-    is_there = paths.loadbalancer(lb_id).config.is_file() or bool(listeners_of(paths, lb_id))
+    is_there = files.is_file(paths.loadbalancer(lb_id).config) or bool(listeners_of(paths, lb_id))
     return is_there and not has_document(paths, lb_id)
 
 
@@ -37,7 +37,8 @@ def require_controllers(change: Change, lb_id: LoadBalancerId) -> None:
     Raises:
         Conflict: it is API 2.0's.
     """
-    if is_id(lb_id) and (has_document(change.paths, lb_id) or change.paths.lvs(ListenerId(lb_id)).document.exists()):
+    lvs = change.paths.lvs(ListenerId(lb_id))
+    if is_id(lb_id) and (has_document(change.paths, lb_id) or files.exists(lvs.document)):
         raise Conflict("Owned by API 2.0", f"a document describes {lb_id}; change or delete that")
 
 
@@ -47,14 +48,14 @@ def require_controllers_vrrp(change: Change) -> None:
     Raises:
         Conflict: it is API 2.0's.
     """
-    if change.paths.vrrp.document.exists():
+    if files.exists(change.paths.vrrp.document):
         raise Conflict("Owned by API 2.0", "a document describes the pair; change or delete that")
 
 
 def listeners_of(paths: Paths, lb_id: LoadBalancerId) -> tuple[ListenerId, ...]:
     """Return a load balancer's LVS listeners, sorted: those its document made, half-made ones too, or a controller."""
     markers = paths.lvs(ListenerId("any")).document
-    marked = {path.parent.name for path in markers.parent.parent.glob(f"*/{markers.name}")}
+    marked = {path.parent.name for path in files.matching(markers.parent.parent, f"*/{markers.name}")}
     owned = {name for name in marked if is_id(name) and _owner(paths.lvs(ListenerId(name)).document) == lb_id}
     named = {each for each in lvs_listener_ids(paths) if each not in marked and _named_in(paths, each) == lb_id}
     return tuple(ListenerId(name) for name in sorted(owned | named))

@@ -74,7 +74,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
 
 
 def _look_after_documents(amphora: Amphora) -> None:
-    if amphora.paths.documents.exists():
+    if files.exists(amphora.paths.documents):
         from amphora_agent.operations.document import watch  # noqa: PLC0415 - most amphorae have no document
 
         watch.begin(amphora)
@@ -82,9 +82,9 @@ def _look_after_documents(amphora: Amphora) -> None:
 
 def _restore_scripts(change: Change) -> None:
     """Write the scripts keepalived runs as this release has them, and drop the flags of reloads that are over."""
-    for flag in change.paths.agent.glob("*/reloading"):
+    for flag in files.matching(change.paths.agent, "*/reloading"):
         files.remove(flag)
-    if change.paths.vrrp.config.exists():
+    if files.exists(change.paths.vrrp.config):
         vrrp.refresh_checks(change)
     if lvs_listener_ids(change.paths):
         lvs_listeners.install_check(change)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from amphora_agent.core.records import listener_change
+from amphora_agent.core.records.listener_change import ListenerChange
 from testbed.amphora import (
     AMPHORA_ID,
     CLIENT_ADDRESS,
@@ -178,16 +180,21 @@ def test_keepalived_of_another_listener_is_not_taken_for_its_own(started: Runnin
 
 
 def test_stored_change_waits_with_its_time_until_it_is_applied(started: RunningAmphora) -> None:
-    changed = started.base / "agent" / "lvs" / LISTENER / "changed"
-    assert float(changed.read_bytes()) <= boot_seconds()
+    def last_change() -> ListenerChange:
+        change = listener_change.decode((started.base / "agent" / "lvs" / LISTENER / "changed").read_bytes())
+        assert change is not None
+        return change
+
+    assert last_change().is_applied
     before = boot_seconds()
     assert put(started, started.sample(f"lvs/{IDLE[0]}") + "\n# changed\n").status == 200
-    word, stored = changed.read_bytes().split()
-    assert word == b"pending"
-    assert before - 0.01 <= float(stored) <= boot_seconds()
+    stored = last_change()
+    assert not stored.is_applied
+    assert before - 0.01 <= stored.at <= boot_seconds()
     assert put(started, started.sample(f"lvs/{IDLE[0]}")).status == 200
     assert act(started, "reload").status == 202
-    assert float(stored) <= float(changed.read_bytes()) <= boot_seconds(), "it went back to what is applied"
+    assert last_change().is_applied, "it went back to what is applied"
+    assert stored.at <= last_change().at <= boot_seconds()
 
 
 def test_delete_after_a_crash_and_without_pid_files(started: RunningAmphora) -> None:

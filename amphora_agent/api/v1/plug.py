@@ -20,9 +20,7 @@ def post_plug_vip(amphora: Amphora, vip: str) -> ResponseReturnValue:
     body = schema.decode_json(request, schema.PlugVipBody, _SUBNET)
     net = schema.parse_vip_net(vip, body)
     port = schema.parse_port(body, [vip.address for vip in net.vips], _SUBNET)
-    plug.await_nic(amphora, port.mac)
-    with amphora.changing() as change:
-        name = plug.plug_vip(change, net, port)
+    name = plug.with_nic(amphora, port.mac, lambda change: plug.plug_vip(change, net, port))
     addresses = ", ".join(vip.address.exploded for vip in net.vips)
     return {"message": "OK", "details": f"VIPs plugged on interface {name}: {addresses}"}, HTTPStatus.ACCEPTED
 
@@ -35,8 +33,6 @@ def post_plug_network(amphora: Amphora) -> ResponseReturnValue:
     net = None if info is None else schema.parse_vip_net(info.vip, info)
     addresses = [fixed.address for fixed in fixed_ips] + [vip.address for vip in (net.vips if net else ())]
     port = schema.parse_port(body, addresses, _PORT)
-    plug.await_nic(amphora, port.mac)
-    with amphora.changing() as change:
-        name, was_there = plug.plug_network(change, port, fixed_ips, net)
+    name, was_there = plug.with_nic(amphora, port.mac, lambda change: plug.plug_network(change, port, fixed_ips, net))
     text = f"Updated existing interface {name}" if was_there else f"Plugged on interface {name}"
     return {"message": "OK", "details": text}, HTTPStatus.ACCEPTED

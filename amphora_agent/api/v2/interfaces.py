@@ -19,8 +19,6 @@ def put(amphora: Amphora, interface: str) -> Response:
     """Make an interface what the body says, or plan to; waits a little for a NIC that is attached at this moment."""
     document, dry_run = asked.interface(), asked.flag("dry_run")
     mac = interfaces.mac_of(amphora, interface)
-    plug.await_nic(amphora, mac)
-    with amphora.changing() as change:
-        act = interfaces.plan if dry_run else interfaces.put
-        planned = act(change, mac, document)
+    act = interfaces.plan if dry_run else interfaces.put
+    planned = plug.with_nic(amphora, mac, lambda change: act(change, mac, document))
     return shape.json(shape.interface_outcome(planned, is_dry_run=dry_run))

@@ -7,7 +7,6 @@ look like a reset and count everything twice.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -15,12 +14,12 @@ from amphora_agent.core.heartbeat.counters import Sample, Source, Totals
 from amphora_agent.core.heartbeat.document import Listener, Part, Pool
 from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, Service, ServiceKey, Table
 from amphora_agent.core.keepalived.lvs_config import LvsConfig, VirtualServer
+from amphora_agent.core.records import listener_change
 
 OPEN = "OPEN"
 UP, DOWN = "UP", "DOWN"
 DRAIN, MAINT, NO_CHECK, RESTARTING = "DRAIN", "MAINT", "no check", "RESTARTING"
 
-PENDING = b"pending"
 # The controller asks for the reload right after the upload; one that has not by then never will.
 LONGEST_PENDING = 120.0
 SETTLING_ALLOWANCE = 3.0
@@ -95,36 +94,21 @@ def _present(virtual_servers: Iterable[VirtualServer], table: Table) -> Iterator
                 yield from service.destinations.items()
 
 
-def pending(now: float) -> bytes:
-    """Return the record of a change that is stored and not applied yet, from `now` on (seconds since boot)."""
-    return b"%s %.3f" % (PENDING, now)
-
-
-def is_pending(changed: bytes | None) -> bool:
-    """Tell whether the record says that a change is not applied yet; releases before wrote no time."""
-    return changed is not None and changed.startswith(PENDING)
-
-
 def is_settling(changed: bytes | None, process_started: float, now: float, check_interval: int) -> bool:
     """Tell whether members missing in the kernel may be on their way in: until every check had its first say.
 
     Args:
-        changed: content of the `changed` file: boot seconds of the last applied change, or a `pending` record while it
-            is only stored; None without the file.
+        changed: content of the record of the listener's last change, None without one.
         process_started: when keepalived started, in seconds since boot.
         now: seconds since boot; setting the clock does not move them.
         check_interval: seconds between checks of a member.
     """
-    stored = _seconds((changed or b"").removeprefix(PENDING)) if is_pending(changed) else -math.inf
+    change = listener_change.decode(changed)
+    events = [process_started]
+    if change is not None and change.is_applied:
+        events.append(change.at)
     # A keepalived that started later has read what was stored.
-    if process_started < stored and 0 <= now - stored < LONGEST_PENDING:
+    elif change is not None and process_started < change.at and 0 <= now - change.at < LONGEST_PENDING:
         return True
     window = min(check_interval, LONGEST_INTERVAL) + SETTLING_ALLOWANCE
-    return any(0 <= now - event < window for event in (process_started, _seconds(changed)))
-
-
-def _seconds(changed: bytes | None) -> float:
-    try:
-        return float(changed or b"-inf")
-    except ValueError:
-        return -math.inf
+    return any(0 <= now - event < window for event in events)

@@ -15,7 +15,7 @@ from amphora_agent.core.haproxy.process import Info, Processes, ReloadStage, par
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.paths import LoadBalancerPaths
 from amphora_agent.core.process_id import ProcessId
-from amphora_agent.errors import HostFailure
+from amphora_agent.errors import HostFailure, lacks_resources
 from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import process_start_time
@@ -39,10 +39,22 @@ class Worker:
 
 
 def processes(master_socket: Path) -> Processes | None:
-    """Return the master's view of its workers, None while it does not answer."""
+    """Return the master's view of its workers, None while it does not answer.
+
+    Raises:
+        HostFailure: there is no descriptor or memory to ask with; waiting would not tell what became of HAProxy.
+    """
+    answer = _ask(master_socket, "show proc")
+    return None if answer is None else parse_processes(answer)
+
+
+def _ask(path: Path, command: str) -> str | None:
+    """Return an answer, None where there is none; raises as `processes`."""
     try:
-        return parse_processes(query(master_socket, "show proc", QUERY_TIMEOUT).decode("utf-8", "replace"))
-    except HostFailure:
+        return query(path, command, QUERY_TIMEOUT).decode("utf-8", "replace")
+    except HostFailure as error:
+        if lacks_resources(error):
+            raise
         return None
 
 
@@ -64,7 +76,7 @@ class Serving:
 
 
 def ask_worker(admin_socket: Path) -> Worker | None:
-    """Return the worker that answers on the admin socket, None when none does."""
+    """Return the worker that answers on the admin socket, None when none does; raises as `processes`."""
     info = _ask_info(admin_socket)
     started = process_start_time(info.pid) if info is not None else None
     return Worker(ProcessId(info.pid, started), info.version) if info is not None and started is not None else None
@@ -72,6 +84,8 @@ def ask_worker(admin_socket: Path) -> Worker | None:
 
 def find_serving(paths: LoadBalancerPaths) -> Serving | None:
     """Return the worker that serves, whichever way it can be asked; None when none says that it does.
+
+    Raises as `processes`.
 
     Its sockets' paths may lead nowhere: a reload that failed may have put another socket there for a moment.
     """
@@ -94,21 +108,16 @@ def worker_prefix(pid: int) -> str:
 
 
 def _ask_info(path: Path, prefix: str = "") -> Info | None:
-    try:
-        return parse_info(query(path, f"{prefix}show info", QUERY_TIMEOUT).decode("utf-8", "replace"))
-    except HostFailure:
-        return None
+    answer = _ask(path, f"{prefix}show info")
+    return None if answer is None else parse_info(answer)
 
 
 def is_silent(master_socket: Path, pid: int) -> bool:
     """Tell whether a worker does not answer though its master passed the question on; false when that is not known."""
     if processes(master_socket) is None:
         return False
-    try:
-        query(master_socket, f"{worker_prefix(pid)}show info", QUERY_TIMEOUT)
-    except HostFailure:
-        return processes(master_socket) is not None
-    return False
+    answer = _ask(master_socket, f"{worker_prefix(pid)}show info")
+    return answer is None and processes(master_socket) is not None
 
 
 def await_master(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -12,7 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import commands, files
+from amphora_agent.host import commands, files, signals
 from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netns
 from amphora_agent.host.supervisor import systemd
@@ -92,14 +91,16 @@ class DhcpClient:
         """End the client, whatever its namespace, and wait until it has; none is fine.
 
         It neither gives the lease back nor takes the address away. Returns with a warning when it does not end.
+
+        Raises:
+            HostFailure: it cannot be signalled.
         """
         pid = self._recorded_pid()
         if pid is None:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._is_client(pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
+                signals.send(pid, number)
             if any(not self._is_client(pid) for _ in Deadline.after(_STOP_TIMEOUT).attempts(_POLL)):
                 return
         LOG.warning("cannot end the DHCP client ifname=%s pid=%s", self.interface, pid)

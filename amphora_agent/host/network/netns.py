@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import logging
 import os
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from amphora_agent.core.network.sysctls import CONNTRACK_SIZES, NAMESPACE_SYSCTLS, REQUIRED_SYSCTLS, parse_drop_in
-from amphora_agent.errors import AgentError, HostFailure, failing_as
+from amphora_agent.errors import AgentError, HostFailure, failing_as, lacks_resources
 from amphora_agent.host import commands
 from amphora_agent.host.supervisor import systemd
 from amphora_agent.host.threads import in_thread
@@ -37,7 +36,6 @@ _NS_GET_NSTYPE = 0xB703
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 _DROP_IN_DIRECTORIES = ("/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d")
-_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -88,7 +86,7 @@ def exists(path: Path) -> bool:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno in _WANTING:
+        if lacks_resources(error):
             raise HostFailure(f"cannot open {path}", error.strerror or str(error)) from error
         return False
     try:
@@ -108,11 +106,12 @@ def is_current(path: Path) -> bool:
 
 
 def membership(path: Path) -> Callable[[int], bool]:
-    """Return what tells whether a process is in the namespace: none is where there is no namespace."""
-    try:
-        network = inside(path, lambda: _network("thread-self"))
-    except HostFailure:
-        network = None
+    """Return what tells whether a process is in the namespace: none is where there is no namespace.
+
+    Raises:
+        HostFailure: it cannot be told.
+    """
+    network = inside(path, lambda: _network("thread-self")) if exists(path) else None
     return lambda pid: network is not None and _network(pid) == network
 
 
@@ -128,10 +127,11 @@ def _network(process: int | str) -> int | None:
     It is the inode of one of the files in /proc/PID/net, which each namespace has for its own and everybody may see.
     /proc/PID/ns/net is for those with every capability the process has, and the agent's unit leaves some out.
     """
-    try:
-        return Path(f"/proc/{process}/net/dev").stat().st_ino
-    except OSError:
-        return None
+    with failing_as("cannot tell a process's network namespace"):
+        try:
+            return Path(f"/proc/{process}/net/dev").stat().st_ino
+        except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
+            return None
 
 
 def identity(path: Path) -> str:

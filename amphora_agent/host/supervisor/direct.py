@@ -23,9 +23,9 @@ from pathlib import Path
 from amphora_agent.core.backoff import Backoff
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import foreign
+from amphora_agent.host import foreign, signals
 from amphora_agent.host.deadline import Deadline
-from amphora_agent.host.files import make_directory, read_optional, remove, write_atomic, write_volatile
+from amphora_agent.host.files import exists, make_directory, read_optional, remove, write_atomic, write_volatile
 from amphora_agent.host.procfs import command_line, process_start_time, read_pid
 
 LOG = logging.getLogger(__name__)
@@ -102,25 +102,20 @@ class DirectSupervisor:
         pid = self.main_pid(unit)
         if pid is None:
             raise HostFailure(f"cannot reload {unit.name}", "it is not running")
-        try:
-            os.kill(pid, unit.reload_signal)
-        except ProcessLookupError as error:
-            raise HostFailure(f"cannot reload {unit.name}", "it ended") from error
-        except OSError as error:
-            raise HostFailure(f"cannot reload {unit.name}", error.strerror or str(error)) from error
+        if not signals.send(pid, unit.reload_signal):
+            raise HostFailure(f"cannot reload {unit.name}", "it ended")
 
     def stop(self, unit: Unit) -> None:
         """Terminate the unit's main process, then whatever is left of its process group."""
         with self._lock:
-            if self._record_path(unit.name).exists():
+            if exists(self._record_path(unit.name)):
                 self._record(unit, wanted=False)
             pid = self._running(unit.name)
             if pid is not None:
-                self._signal(pid, signal.SIGTERM)
+                signals.send(pid, signal.SIGTERM)
                 if not self._wait_gone(unit.name, STOP_TIMEOUT):
                     LOG.warning("killing a unit that does not stop unit=%s pid=%d", unit.name, pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
+                signals.send(pid, signal.SIGKILL, to_group=True)
                 if not self._wait_gone(unit.name, STOP_TIMEOUT):
                     raise HostFailure(f"cannot stop {unit.name}", f"pid {pid} survives SIGKILL")
             remove(self._pid_path(unit.name))
@@ -236,11 +231,6 @@ class DirectSupervisor:
 
     def _wait_gone(self, name: str, timeout: float) -> bool:
         return any(self._running(name) is None for _ in Deadline.after(timeout).attempts(POLL_INTERVAL))
-
-    @staticmethod
-    def _signal(pid: int, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
 
     def _is_wanted(self, name: str) -> bool:
         return _read_record(self._record_path(name))[1]

@@ -11,12 +11,12 @@ a reload costs no `systemctl` at all. What the units' ExecReload says is for ope
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
-from amphora_agent.host import commands, foreign
+from amphora_agent.host import commands, foreign, signals
+from amphora_agent.host.files import exists
 from amphora_agent.host.procfs import process_start_time, systemd_unit
 
 LOG = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class SystemdSupervisor:
 
     def enable(self, unit: Unit) -> None:
         """Have the unit started at boot; nothing is asked of systemd when it is already."""
-        if not (BOOT_LINKS / unit.name).exists():
+        if not exists(BOOT_LINKS / unit.name):
             _systemctl("enable", unit.name, "--no-reload", "--quiet", timeout=QUERY_TIMEOUT)
 
     def disable(self, unit: Unit) -> None:
@@ -77,10 +77,8 @@ class SystemdSupervisor:
             # A process that is not ready yet may die of the signal: systemd sends it when it is.
             _systemctl("reload", unit.name, timeout=START_TIMEOUT)
             return
-        try:
-            os.kill(pid, unit.reload_signal)
-        except OSError as error:
-            raise HostFailure(f"cannot reload {unit.name}", error.strerror or str(error)) from error
+        if not signals.send(pid, unit.reload_signal):
+            raise HostFailure(f"cannot reload {unit.name}", "it ended")
 
     def stop(self, unit: Unit) -> None:
         """Stop the unit and wait until every process of it is gone."""

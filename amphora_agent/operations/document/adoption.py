@@ -31,7 +31,7 @@ def look(amphora: Amphora, lb_id: LoadBalancerId, document: Document) -> Adopted
     return Adopted(
         haproxy=_text(files.read_optional(own.config)),
         peer=instance_of(amphora, lb_id).peer,
-        is_stopped=own.stopped.exists(),
+        is_stopped=files.exists(own.stopped),
         drained=_text(files.read_optional(own.drained)),
         listeners={each: lvs_listeners.stored_config(amphora, each).decode("utf-8", "replace") for each in listeners},
         vrrp=_text(files.read_optional(amphora.paths.vrrp.config)) if takes_vrrp else None,

@@ -141,7 +141,7 @@ def delete(change: Change, lb_id: LoadBalancerId) -> None:
         NotFound: there is none.
         HostFailure: something is left; the next start of the agent removes it, or the same call.
     """
-    if not change.paths.document(lb_id).directory.exists():
+    if not files.exists(change.paths.document(lb_id).directory):
         raise NotFound("There is no such load balancer", f"no document of {lb_id}")
     store.begin(change, lb_id)
     store.forget(change, lb_id)

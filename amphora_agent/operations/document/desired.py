@@ -16,6 +16,7 @@ from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.ids import LoadBalancerId, PemName
 from amphora_agent.core.settings import Topology
 from amphora_agent.errors import InvalidRequest
+from amphora_agent.host import files
 from amphora_agent.host.haproxy import binary
 from amphora_agent.operations import ownership
 from amphora_agent.operations.amphora import Amphora
@@ -83,7 +84,7 @@ def _is_taken(amphora: Amphora, lb_id: LoadBalancerId, *, adopts: bool = True) -
     if ownership.vrrp_owner(amphora.paths) is not None:
         return True
     is_adopted = adopts and ownership.is_controllers(amphora.paths, lb_id)
-    return amphora.paths.vrrp.config.exists() and not is_adopted
+    return files.exists(amphora.paths.vrrp.config) and not is_adopted
 
 
 def desired_of(amphora: Amphora, lb_id: LoadBalancerId, document: Document, drained: tuple[Drained, ...]) -> Desired:

@@ -159,7 +159,7 @@ def uses(document: Document, name: str) -> bool:
 
 
 def _contents(amphora: Amphora) -> Mapping[str, bytes]:
-    found = {path.name: files.read_optional(path) for path in amphora.paths.secrets.glob("[!.]*")}
+    found = {path.name: files.read_optional(path) for path in files.matching(amphora.paths.secrets, "[!.]*")}
     return {name: data for name, data in found.items() if data is not None}
 
 

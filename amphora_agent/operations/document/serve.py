@@ -55,7 +55,7 @@ def tidy(change: Change, lb_id: LoadBalancerId, desired: Desired) -> None:
     """
     if desired.haproxy is None:
         store.delete(change, lb_id)
-    for path in sorted(change.paths.loadbalancer(lb_id).certs.glob("[!.]*")):
+    for path in files.matching(change.paths.loadbalancer(lb_id).certs, "[!.]*"):
         if path.name not in desired.files:
             certificates.delete(change, lb_id, PemName(path.name))
 

@@ -15,7 +15,7 @@ DIRECTORY_MODE = 0o700
 
 def document_ids(paths: Paths) -> tuple[LoadBalancerId, ...]:
     """Return every load balancer with files of API 2.0, sorted; a deletion that was cut short is among them."""
-    found = (path.name for path in paths.documents.glob("*"))
+    found = (path.name for path in files.matching(paths.documents, "*"))
     return tuple(LoadBalancerId(name) for name in sorted(found) if is_id(name))
 
 
@@ -44,7 +44,7 @@ def all_stored(amphora: Amphora) -> dict[LoadBalancerId, Stored]:
 
 def is_unreadable(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     """Tell whether there is a document that this release cannot read: a later one wrote it, or a disk spoilt it."""
-    return amphora.paths.document(lb_id).current.exists() and find(amphora, lb_id) is None
+    return files.exists(amphora.paths.document(lb_id).current) and find(amphora, lb_id) is None
 
 
 def revisions(amphora: Amphora, lb_id: LoadBalancerId) -> tuple[Stored, ...]:
@@ -71,7 +71,10 @@ def _numbers(amphora: Amphora, lb_id: LoadBalancerId) -> tuple[int, ...]:
     """Return the generations of which there is a file, the newest first."""
     paths = amphora.paths.document(lb_id)
     prefix, _, suffix = paths.revision(0).name.partition("0")
-    names = (path.name.removeprefix(prefix).removesuffix(suffix) for path in paths.directory.glob(f"{prefix}*{suffix}"))
+    names = (
+        path.name.removeprefix(prefix).removesuffix(suffix)
+        for path in files.matching(paths.directory, f"{prefix}*{suffix}")
+    )
     return tuple(sorted((int(name) for name in names if name.isdecimal()), reverse=True))
 
 
@@ -97,7 +100,7 @@ def adopted(amphora: Amphora, lb_id: LoadBalancerId) -> Adopted | None:
 
 def is_unfinished(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     """Tell whether the last change did not end."""
-    return amphora.paths.document(lb_id).unfinished.exists()
+    return files.exists(amphora.paths.document(lb_id).unfinished)
 
 
 def end(change: Change, lb_id: LoadBalancerId) -> None:

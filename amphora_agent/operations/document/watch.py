@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from amphora_agent.core.document.stored import Stored
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import AgentError
+from amphora_agent.host import files
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.document import apply, news, store
 from amphora_agent.operations.document.apply import Wanted
@@ -80,7 +81,7 @@ def _act(change: Change, lb_id: LoadBalancerId) -> float:
 
 
 def _is_there(change: Change, lb_id: LoadBalancerId) -> bool:
-    return change.paths.document(lb_id).directory.exists()
+    return files.exists(change.paths.document(lb_id).directory)
 
 
 def _take_back(change: Change, lb_id: LoadBalancerId, generation: int) -> None:

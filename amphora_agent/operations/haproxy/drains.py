@@ -64,7 +64,7 @@ def make_ready(change: Change, lb_id: LoadBalancerId, pool: str, member: str) ->
 
 def reassert(own: LoadBalancerPaths, config: Config) -> None:
     """Tell what now runs who is drained, and forget servers it does not have; failures are logged."""
-    if not own.drained.exists():
+    if not files.exists(own.drained):
         return
     kept = []
     for server in _read(own):

@@ -66,7 +66,7 @@ def _elsewhere(amphora: Amphora) -> frozenset[Address]:
 
 def _interfaces(amphora: Amphora) -> list[Interface]:
     found = []
-    for path in sorted(amphora.paths.interfaces.glob("*.json")):
+    for path in files.matching(amphora.paths.interfaces, "*.json"):
         try:
             found.append(parse_interface(files.read_optional(path) or b""))
         except AgentError as error:

@@ -41,7 +41,7 @@ def instance_of(amphora: Amphora, lb_id: LoadBalancerId, peer: str | None = None
     own = amphora.paths.loadbalancer(lb_id)
     if peer is None:
         peer = _stored_peer(amphora, own)
-    read = config_files(own, own.config, amphora.paths.user_group if amphora.paths.user_group.exists() else None)
+    read = config_files(own, own.config, amphora.paths.user_group if files.exists(amphora.paths.user_group) else None)
     return Instance(own, haproxy_unit(own, amphora.paths.netns, amphora.started.haproxy_cmd, read, peer), peer)
 
 
@@ -53,7 +53,7 @@ def _stored_peer(amphora: Amphora, own: LoadBalancerPaths) -> str:
 
 def exists(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
     """Tell whether there is such a load balancer."""
-    return is_id(lb_id) and amphora.paths.loadbalancer(lb_id).config.is_file()
+    return is_id(lb_id) and files.is_file(amphora.paths.loadbalancer(lb_id).config)
 
 
 def stored_config(amphora: Amphora, lb_id: LoadBalancerId) -> bytes:

@@ -112,7 +112,7 @@ def remove_idle(amphora: Amphora) -> int:
 
 
 def _waiting_ids(amphora: Amphora) -> Iterator[LoadBalancerId]:
-    for path in sorted(amphora.paths.agent.glob("*/removing.json")):
+    for path in files.matching(amphora.paths.agent, "*/removing.json"):
         if is_id(path.parent.name):
             yield LoadBalancerId(path.parent.name)
 

@@ -13,7 +13,7 @@ from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.core.haproxy.verification import questions
 from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.paths import LoadBalancerPaths
-from amphora_agent.core.records import applied_config
+from amphora_agent.core.records import applied_config, reload_only
 from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import AgentError, HostFailure
 from amphora_agent.host import files
@@ -42,7 +42,7 @@ def permissions(
         worker: the current one, None when none answers.
     """
     settings, running = amphora.settings_file.current(), None if worker is None else worker.process
-    reason = (files.read_optional(own.reload_only) or b"").decode("utf-8", "replace")
+    reason = reload_only.decode(files.read_optional(own.reload_only)) or ""
     if not reason and applied is not None and has_crashed(applied, running, boot_seconds(), TICKS_PER_SECOND):
         reason = "HAProxy ended soon after a change at run time"
     return Permissions(
@@ -55,14 +55,14 @@ def permissions(
 
 def remember_reload_only(own: LoadBalancerPaths, reason: str) -> None:
     """Record why changes to a load balancer are reloads from now on, until the agent's next start."""
-    if reason and not own.reload_only.exists():
-        files.write_volatile(own.reload_only, reason.encode())
+    if reason and not files.exists(own.reload_only):
+        files.write_volatile(own.reload_only, reload_only.encode(reason))
         LOG.error("changes to this load balancer are reloads from now on lb=%s reason=%s", own.lb_id, reason)
 
 
 def clear_reload_only(change: Change) -> None:
     """Forget that instances had to be reloaded; called when the agent starts."""
-    for path in change.paths.agent.glob("*/reload-only"):
+    for path in files.matching(change.paths.agent, "*/reload-only"):
         files.remove_volatile(path)
 
 

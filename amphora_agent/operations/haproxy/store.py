@@ -71,12 +71,12 @@ def delete(change: Change, lb_id: LoadBalancerId) -> None:
             or the same call again finishes.
     """
     own = change.paths.loadbalancer(lb_id)
-    if not own.directory.exists():
-        if own.deleted.exists():
+    if not files.exists(own.directory):
+        if files.exists(own.deleted):
             _finish_deletion(change, own)
         return
     instance = instance_of(change, lb_id)
-    if change.paths.vrrp.check_script.exists():
+    if files.exists(change.paths.vrrp.check_script):
         vrrp.refresh_checks(change, leaving=lb_id)
     with reported_as("Error stopping haproxy"):
         change.supervisor.stop(instance.unit)
@@ -95,10 +95,10 @@ def finish_deletions(change: Change) -> None:
     Raises:
         HostFailure: something is still there.
     """
-    for path in sorted(change.paths.agent.glob("*/deleted")):
+    for path in files.matching(change.paths.agent, "*/deleted"):
         if is_id(path.parent.name):
             own = change.paths.loadbalancer(LoadBalancerId(path.parent.name))
-            if own.directory.exists():  # stored again since
+            if files.exists(own.directory):  # stored again since
                 files.remove(own.deleted)
             else:
                 _finish_deletion(change, own)
@@ -159,4 +159,4 @@ def _write_environment(change: Change, instance: Instance) -> None:
 
 def _group_file(change: Change) -> Path | None:
     """Return the image's file that names HAProxy's group, None outside an image."""
-    return change.paths.user_group if change.paths.user_group.exists() else None
+    return change.paths.user_group if files.exists(change.paths.user_group) else None

@@ -18,8 +18,9 @@ from typing import assert_never
 from amphora_agent.core.ids import ListenerId, is_id
 from amphora_agent.core.keepalived import lvs_change, lvs_config, process, vrrp_script
 from amphora_agent.core.keepalived.ipvs import ServiceKey
-from amphora_agent.core.keepalived.lvs_status import is_pending, pending
 from amphora_agent.core.network.sysctls import REQUIRED_SYSCTLS
+from amphora_agent.core.records import listener_change
+from amphora_agent.core.records.listener_change import ListenerChange
 from amphora_agent.core.settings import Topology
 from amphora_agent.errors import HostFailure, NotFound, reported_as
 from amphora_agent.host import files
@@ -59,7 +60,7 @@ def stored_config(amphora: Amphora, listener_id: ListenerId) -> bytes:
 
 def exists(amphora: Amphora, listener_id: ListenerId) -> bool:
     """Tell whether there is such a listener."""
-    return is_id(listener_id) and amphora.paths.lvs(listener_id).config.is_file()
+    return is_id(listener_id) and files.is_file(amphora.paths.lvs(listener_id).config)
 
 
 def upload(change: Change, listener_id: ListenerId, body: bytes) -> None:
@@ -72,7 +73,7 @@ def upload(change: Change, listener_id: ListenerId, body: bytes) -> None:
     install_check(change)
     files.make_directory(paths.lvs(listener_id).agent, 0o700)
     if files.read_optional(paths.lvs(listener_id).config) != body:
-        files.write_volatile(paths.lvs(listener_id).changed, pending(boot_seconds()))
+        _note_change(change, listener_id, is_applied=False)
         files.write_atomic(paths.lvs(listener_id).config, body, _CONFIG_MODE)
         LOG.info("stored a configuration listener=%s bytes=%d", listener_id, len(body))
     with reported_as("Error enabling octavia-keepalivedlvs service"):
@@ -85,10 +86,7 @@ def install_check(change: Change) -> None:
     """Write the check of UDP members where it is missing or of another release."""
     path = change.paths.udp_check
     files.make_directory(path.parent)
-    text = vrrp_script.udp_check().encode()
-    # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
-    if not path.is_file() or path.stat().st_mode & 0o777 != _CHECK_MODE or files.read_optional(path) != text:
-        files.write_atomic(path, text, _CHECK_MODE)
+    files.write_if_changed(path, vrrp_script.udp_check().encode(), _CHECK_MODE)
 
 
 def perform(change: Change, listener_id: ListenerId, action: Action) -> None:
@@ -131,7 +129,7 @@ def delete(change: Change, listener_id: ListenerId) -> None:
         change.supervisor.disable(keepalived.unit)
     files.remove(paths.lvs(listener_id).config)
     files.remove(paths.lvs(listener_id).agent)
-    if paths.vrrp.check_script.exists():
+    if files.exists(paths.vrrp.check_script):
         vrrp.refresh_checks(change)
     LOG.info("deleted listener=%s", listener_id)
 
@@ -144,7 +142,7 @@ def is_alive(amphora: Amphora, listener_id: ListenerId) -> bool:
 def status(amphora: Amphora, listener_id: ListenerId) -> str:
     """Return ACTIVE, OFFLINE (not started, or nothing to serve) or ERROR (keepalived died)."""
     config = lvs_config.parse(stored_config(amphora, listener_id).decode("utf-8", "replace"))
-    if not amphora.paths.lvs(listener_id).pid.exists() or not config.has_virtual_server:
+    if not files.exists(amphora.paths.lvs(listener_id).pid) or not config.has_virtual_server:
         return "OFFLINE"
     return "ACTIVE" if is_alive(amphora, listener_id) else "ERROR"
 
@@ -186,7 +184,7 @@ def _follow(change: Change, listener_id: ListenerId, keepalived: Keepalived, tex
         _restart(change, keepalived, reason="a service is missing")
     reassert_settings(change)
     life_cycle.remember(keepalived, text)
-    files.write_volatile(change.paths.lvs(listener_id).changed, b"%.3f" % boot_seconds())
+    _note_change(change, listener_id, is_applied=True)
 
 
 def _withdraw(change: Change, listener_id: ListenerId, config: lvs_config.LvsConfig) -> None:
@@ -205,9 +203,14 @@ def _withdraw(change: Change, listener_id: ListenerId, config: lvs_config.LvsCon
 
 def _note_change_is_over(change: Change, listener_id: ListenerId) -> None:
     """Forget that an upload waits to be applied: it went back to what is applied."""
-    path = change.paths.lvs(listener_id).changed
-    if is_pending(files.read_optional(path)):
-        files.write_volatile(path, b"%.3f" % boot_seconds())
+    last = listener_change.decode(files.read_optional(change.paths.lvs(listener_id).changed))
+    if last is not None and not last.is_applied:
+        _note_change(change, listener_id, is_applied=True)
+
+
+def _note_change(change: Change, listener_id: ListenerId, *, is_applied: bool) -> None:
+    data = listener_change.encode(ListenerChange(boot_seconds(), is_applied))
+    files.write_volatile(change.paths.lvs(listener_id).changed, data)
 
 
 def _restart(change: Change, keepalived: Keepalived, *, reason: str) -> None:

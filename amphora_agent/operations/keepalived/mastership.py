@@ -45,7 +45,7 @@ class MastershipWatcher:
 
 
 def _may_be_master(amphora: Amphora) -> bool:
-    return amphora.topology is Topology.ACTIVE_STANDBY and amphora.paths.vrrp.config.exists()
+    return amphora.topology is Topology.ACTIVE_STANDBY and files.exists(amphora.paths.vrrp.config)
 
 
 def look(amphora: Amphora, memory: Memory, now: float) -> Memory:
@@ -82,7 +82,7 @@ def _needed(amphora: Amphora, verdict: Verdict) -> Callable[[Change], None] | No
         case Verdict.UNFIT:
             return _resign if vrrp.is_alive(amphora) else None
         case Verdict.FIT:
-            return _return if amphora.paths.vrrp.resigned.exists() else None
+            return _return if files.exists(amphora.paths.vrrp.resigned) else None
         case Verdict.UNCLEAR:
             return None
         case _:
@@ -92,7 +92,7 @@ def _needed(amphora: Amphora, verdict: Verdict) -> Callable[[Change], None] | No
 def _pids(amphora: Amphora) -> dict[LoadBalancerId, int | None]:
     """Return the master of each HAProxy that is wanted; None where there is none."""
     wanted = (amphora.paths.loadbalancer(lb_id) for lb_id in loadbalancer_ids(amphora.paths))
-    return {own.lb_id: master_pid(own) for own in wanted if not own.stopped.exists()}
+    return {own.lb_id: master_pid(own) for own in wanted if not files.exists(own.stopped)}
 
 
 def _resign(change: Change) -> None:

@@ -50,7 +50,7 @@ def upload(change: Change, body: bytes) -> None:
     paths = change.paths
     files.make_directory(paths.vrrp.checks)
     files.make_directory(paths.vrrp.agent, 0o700)
-    _write(paths.vrrp.config, body, _CONFIG_MODE)
+    files.write_if_changed(paths.vrrp.config, body, _CONFIG_MODE)
     refresh_checks(change)
     with reported_as("Error enabling octavia-keepalived service"):
         change.supervisor.enable(life_cycle.of_vrrp(paths).unit)
@@ -167,18 +167,20 @@ def refresh_checks(change: Change, *, leaving: LoadBalancerId | None = None) -> 
     """
     paths = change.paths
     stored = loadbalancer_ids(paths)
-    serving = [lb_id for lb_id in stored if lb_id != leaving and not paths.loadbalancer(lb_id).stopped.exists()]
+    serving = [lb_id for lb_id in stored if lb_id != leaving and not files.exists(paths.loadbalancer(lb_id).stopped)]
     sockets = [paths.loadbalancer(lb_id).stats_socket for lb_id in serving]
     has_lvs = bool(lvs_listener_ids(paths))
     text = vrrp_script.haproxy_check(check_command(), sockets, has_loadbalancer=bool(stored), has_lvs=has_lvs)
     files.make_directory(paths.vrrp.checks)
-    _write(paths.vrrp.check_script, vrrp_script.check_script(paths.vrrp.checks).encode(), _SCRIPT_MODE)
+    files.write_if_changed(paths.vrrp.check_script, vrrp_script.check_script(paths.vrrp.checks).encode(), _SCRIPT_MODE)
     if text is None:
         files.remove(paths.vrrp.haproxy_check)
     else:
-        _write(paths.vrrp.haproxy_check, text.encode(), _CHECK_MODE)
+        files.write_if_changed(paths.vrrp.haproxy_check, text.encode(), _CHECK_MODE)
     if has_lvs:
-        _write(paths.vrrp.lvs_check, vrrp_script.lvs_check(paths.lvs_directory).encode(), _LVS_CHECK_MODE)
+        files.write_if_changed(
+            paths.vrrp.lvs_check, vrrp_script.lvs_check(paths.lvs_directory).encode(), _LVS_CHECK_MODE
+        )
 
 
 def record_wanted_state(change: Change, lb_id: LoadBalancerId, action: Action) -> None:
@@ -234,10 +236,3 @@ def _reload(change: Change, keepalived: Keepalived) -> None:
 
 def _text(config: bytes) -> str:
     return config.decode("utf-8", "replace")
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file unless it has this content and mode already."""
-    # The mode first: one that another release wrote may be unreadable without more capabilities than ours.
-    if not path.is_file() or path.stat().st_mode & 0o777 != mode or files.read_optional(path) != data:
-        files.write_atomic(path, data, mode)

@@ -6,8 +6,10 @@ something that the next request, the agent's start or the next boot completes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from amphora_agent.core.network.desired import (
     FixedIp,
@@ -39,6 +41,7 @@ from amphora_agent.operations.network.reconcile import (
 )
 
 LOG = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 # The controller depends on the sentence: it asks again after a few seconds.
 _NO_NIC = "No suitable network interface found"
@@ -224,25 +227,41 @@ def _move_in(change: Change, mac: str, desired: Interface) -> None:
         raise
 
 
-def await_nic(amphora: Amphora, mac: str) -> None:
-    """Wait a little for a NIC that the cloud attaches at this moment; before a change, which would hold up others.
+def with_nic(amphora: Amphora, mac: str, act: Callable[[Change], Result]) -> Result:
+    """Wait a little for a NIC that the cloud attaches at this moment, then make the change that plugs it.
+
+    Others make their changes meanwhile. A NIC that went between the two, and comes again, is waited for once more.
 
     Raises:
         NotFound: it is neither here nor in the namespace.
     """
-    if mac in nics.inside_macs(amphora.paths) | netlink.mac_addresses():
+    _await_nic(amphora, mac)
+    with contextlib.suppress(NotFound), amphora.changing() as change:
+        return act(change)
+    _await_nic(amphora, mac)
+    with amphora.changing() as change:
+        return act(change)
+
+
+def _await_nic(amphora: Amphora, mac: str) -> None:
+    if _is_present(amphora, mac):
         return
-    with netlink.link_events() as events:
+    with netlink.link_events() as outside, netlink.link_events_inside(amphora.paths.netns) as inside:
         for is_second in (False, True):
             if is_second:
                 pci.rescan()
             deadline = Deadline.after(_ATTACH_WAIT)
-            while mac not in netlink.mac_addresses():
-                if not netlink.wait_for_events((events,), deadline.left()):
+            while not _is_present(amphora, mac):
+                if not netlink.wait_for_events((outside, inside), deadline.left()):
                     break
             else:
                 return
     raise NotFound(_NO_NIC, _NO_NIC)
+
+
+def _is_present(amphora: Amphora, mac: str) -> bool:
+    """Tell whether a NIC is here or in the namespace; one that is moved in between the two looks is seen there."""
+    return mac in netlink.mac_addresses() or mac in nics.inside_macs(amphora.paths)
 
 
 def _log_unusable_routes(owners: Iterable[Vip | FixedIp]) -> None:

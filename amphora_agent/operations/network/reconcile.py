@@ -86,7 +86,7 @@ def load_all(paths: Paths) -> tuple[list[Interface], list[AgentError]]:
     """Return every interface with a file - `lo`, the VIP's, then members by number - and the errors of broken files."""
     interfaces: list[Interface] = []
     errors: list[AgentError] = []
-    names = [file.stem for file in paths.interfaces.glob("*.json")]
+    names = [file.stem for file in files.matching(paths.interfaces, "*.json")]
     for name in sorted(names, key=lambda name: (name != "lo", len(name), name)):
         try:
             interface = load(paths, name)
@@ -357,7 +357,7 @@ def dhcp_client(paths: Paths, name: str) -> dhcp.DhcpClient:
 
 def needs_filter(paths: Paths, desired: Interface) -> bool:
     """Tell whether the packet filter guards the interface: an SR-IOV VIP, or one that was given rules."""
-    return desired.type is InterfaceType.VIP and (desired.is_sriov or paths.nftables_rules.exists())
+    return desired.type is InterfaceType.VIP and (desired.is_sriov or files.exists(paths.nftables_rules))
 
 
 def load_filter(paths: Paths) -> None:
@@ -366,7 +366,7 @@ def load_filter(paths: Paths) -> None:
     Raises:
         HostFailure: nft refuses even that.
     """
-    if paths.nftables_rules.exists():
+    if files.exists(paths.nftables_rules):
         try:
             nft.load_file(paths.nftables_rules)
         except HostFailure as error:

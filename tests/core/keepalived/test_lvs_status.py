@@ -13,7 +13,9 @@ from amphora_agent.core.heartbeat.counters import Counters
 from amphora_agent.core.heartbeat.document import Pool, build
 from amphora_agent.core.keepalived.ipvs import Destination, Endpoint, Protocol, Service, ServiceKey, Table
 from amphora_agent.core.keepalived.lvs_config import LvsConfig, parse
-from amphora_agent.core.keepalived.lvs_status import PENDING, is_pending, is_settling, pending, report
+from amphora_agent.core.keepalived.lvs_status import is_settling, report
+from amphora_agent.core.records import listener_change
+from amphora_agent.core.records.listener_change import ListenerChange
 from tests.core.keepalived.test_lvs_config import (
     FIRST,
     LISTENER,
@@ -188,23 +190,33 @@ def test_whatever_is_missing_when_no_connection_is_lost_or_doubled(steps: list[t
     assert reported == sum(totals)
 
 
+def stored(at: float) -> bytes:
+    return listener_change.encode(ListenerChange(at, is_applied=False))
+
+
+def applied(at: float) -> bytes:
+    return listener_change.encode(ListenerChange(at, is_applied=True))
+
+
 @pytest.mark.parametrize(
     ("changed", "started", "now", "settling"),
     [
         (None, 0.0, 1000.0, False),
         (None, 995.0, 1000.0, True),
-        (pending(900.0), 0.0, 1000.0, True),
-        (pending(1000.0), 0.0, 1000.0, True),
-        (pending(880.0), 0.0, 1000.0, False),
-        (pending(900.0), 899.0, 1000.0, True),
-        (pending(900.0), 901.0, 1000.0, False),
-        (pending(900.0), 995.0, 1000.0, True),
-        (pending(5000.0), 0.0, 1000.0, False),
-        (PENDING, 0.0, 1000.0, False),
-        (PENDING, 995.0, 1000.0, True),
+        (stored(900.0), 0.0, 1000.0, True),
+        (stored(1000.0), 0.0, 1000.0, True),
+        (stored(880.0), 0.0, 1000.0, False),
+        (stored(900.0), 899.0, 1000.0, True),
+        (stored(900.0), 901.0, 1000.0, False),
+        (stored(900.0), 995.0, 1000.0, True),
+        (stored(5000.0), 0.0, 1000.0, False),
+        (b"pending", 0.0, 1000.0, False),
+        (b"pending", 995.0, 1000.0, True),
         (b"pending nan", 0.0, 1000.0, False),
         (b"pending inf", 0.0, 1000.0, False),
         (b"pending\xff", 0.0, 1000.0, False),
+        (applied(993.5), 0.0, 1000.0, True),
+        (applied(991.0), 0.0, 1000.0, False),
         (b"993.5", 0.0, 1000.0, True),
         (b"991.0", 0.0, 1000.0, False),
         (b"5000.0", 0.0, 1000.0, False),
@@ -221,13 +233,6 @@ def test_settling_follows_our_own_event_and_the_process(
     A stored change counts until it is applied, two minutes at most, and not for a keepalived that has read it.
     """
     assert is_settling(changed, started, now, 5) is settling
-
-
-def test_stored_changes_are_told_from_applied_ones() -> None:
-    assert is_pending(pending(12.5))
-    assert is_pending(PENDING), "of a release that wrote no time"
-    assert not is_pending(b"12.500")
-    assert not is_pending(None)
 
 
 def test_file_of_an_unknown_origin_is_reported_by_its_name() -> None:

@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 
 from amphora_agent.core.ids import PemName
 from amphora_agent.core.process_id import ProcessId
-from amphora_agent.core.records import applied_config, condemned, keepalived, removing, replaced_worker
+from amphora_agent.core.records import (
+    applied_config,
+    condemned,
+    keepalived,
+    listener_change,
+    reload_only,
+    removing,
+    replaced_worker,
+)
 from amphora_agent.core.records.applied_config import AppliedConfig, Commits
 from amphora_agent.core.records.keepalived import KeepalivedRecord
+from amphora_agent.core.records.listener_change import ListenerChange
 from amphora_agent.core.records.replaced_worker import ReplacedWorker
 
 PROCESSES = st.builds(ProcessId, st.integers(), st.integers())
@@ -39,15 +48,33 @@ DECODERS: list[Decode] = [
     applied_config.decode,
     condemned.decode,
     keepalived.decode,
+    listener_change.decode,
+    reload_only.decode,
     removing.decode,
     replaced_worker.decode,
 ]
+# Of the first release: any number, and any mapping.
+LOOSE: list[Decode] = [listener_change.decode, removing.decode]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=3),
     lambda children: (
         st.lists(children, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["version", "config", "digests", "worker", "pid", "started", "stat", "names", "backends"]),
+            st.sampled_from(
+                [
+                    "version",
+                    "config",
+                    "digests",
+                    "worker",
+                    "pid",
+                    "started",
+                    "stat",
+                    "names",
+                    "backends",
+                    "at",
+                    "is_applied",
+                ]
+            ),
             children,
         )
     ),
@@ -77,6 +104,32 @@ def test_condemned_files_are_read_as_written(names: frozenset[PemName]) -> None:
 @given(st.builds(KeepalivedRecord, TEXTS, PROCESSES))
 def test_what_keepalived_was_given_is_read_as_written(record: KeepalivedRecord) -> None:
     assert keepalived.decode(keepalived.encode(record)) == record
+
+
+@given(st.builds(ListenerChange, TIMES, st.booleans()))
+def test_the_change_of_a_listener_is_read_as_written(record: ListenerChange) -> None:
+    assert listener_change.decode(listener_change.encode(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"12.500", ListenerChange(12.5, is_applied=True)),
+        (b"pending 12.500", ListenerChange(12.5, is_applied=False)),
+        (b"pending", None),
+        (b"pending {}", None),
+        (b"NaN", None),
+        (b"true", None),
+        (b'{"version": 2, "at": 1.0, "is_applied": 1}', None),
+    ],
+)
+def test_the_change_of_a_listener_was_a_text_in_the_first_release(data: bytes, expected: object) -> None:
+    assert listener_change.decode(data) == expected
+
+
+@given(TEXTS)
+def test_the_reason_for_reloads_is_read_as_written(reason: str) -> None:
+    assert reload_only.decode(reload_only.encode(reason)) == reason
 
 
 WORKER = {"pid": 7, "started": 900}
@@ -136,7 +189,7 @@ def test_no_file_is_no_record(decode: Decode) -> None:
     assert decode(None) is None
 
 
-@pytest.mark.parametrize("decode", [decode for decode in DECODERS if decode is not removing.decode])
+@pytest.mark.parametrize("decode", [decode for decode in DECODERS if decode not in LOOSE])
 @pytest.mark.parametrize(
     "data",
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -64,6 +66,27 @@ def test_a_signal_that_was_lost_is_sent_again(paths: LoadBalancerPaths) -> None:
         worker = await_reload(paths, BEFORE, None, lambda: True, lambda: signals.append(None))
     assert worker == ProcessId(1, process_start_time(1) or 0)
     assert len(signals) == 1
+
+
+_STARVED = """
+import os, resource, sys
+from pathlib import Path
+from amphora_agent.errors import HostFailure
+from amphora_agent.host.haproxy.master import await_master
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (os.dup(0), hard))
+try:
+    await_master(Path(sys.argv[1]), lambda: True, lambda: False)
+except HostFailure as error:
+    print(error.detail)
+"""
+
+
+def test_without_a_descriptor_to_ask_with_nobody_waits(paths: LoadBalancerPaths) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _STARVED, paths.master_socket], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout == "Too many open files\n"
 
 
 @pytest.mark.parametrize("takes_signal", [True, False])

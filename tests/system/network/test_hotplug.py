@@ -45,6 +45,39 @@ def test_a_nic_that_appears_while_we_wait(machine: Machine, delay: float) -> Non
     assert machine.addresses("eth2") == {"10.20.0.5/24"}
 
 
+def test_a_nic_that_something_else_takes_in_while_we_wait(machine: Machine) -> None:
+    netns.ensure(machine.paths.netns)
+
+    def take_in() -> None:
+        machine.inside_run("ip", "link", "add", "eth7", "address", MEMBER_MAC, "type", "veth", "peer", "name", "far7")
+
+    timer = threading.Timer(0.3, take_in)
+    timer.start()
+    try:
+        answer = client(machine).post("/1.0/plug/network", json=PLUG_NETWORK)
+    finally:
+        timer.join()
+    assert answer.status_code == 202, answer.json
+    assert machine.addresses("eth7") == {"10.20.0.5/24"}
+
+
+def test_a_nic_that_goes_and_comes_between_the_wait_and_the_change(machine: Machine) -> None:
+    machine.add_nic("ens5", MEMBER_MAC)
+    agent = client(machine)
+    assert agent.post("/1.0/plug/network", json=PLUG_NETWORK).status_code == 202
+    timer = threading.Timer(0.5, lambda: machine.add_nic("ens6", MEMBER_MAC))
+    with ThreadPoolExecutor() as pool:
+        with machine.amphora.changing():
+            answer = pool.submit(lambda: client(machine).post("/1.0/plug/network", json=PLUG_NETWORK))
+            wait_for(lambda: machine.amphora.lock._waiting > 0, "the plug waits for the change before it")
+            machine.inside_run("ip", "link", "del", "eth2")
+        timer.start()
+        reply = answer.result()
+    timer.join()
+    assert reply.status_code == 202, reply.json
+    assert machine.addresses((reply.json or {})["details"].rpartition(" ")[2]) == {"10.20.0.5/24"}
+
+
 @pytest.mark.hardening("C10")
 def test_waiting_for_a_nic_delays_nobody_else(machine: Machine) -> None:
     machine.add_nic("ens5", VIP_MAC)
