@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import signal
 import ssl
 import time
@@ -19,7 +20,10 @@ from testbed.waiting import holds, wait_for
 from tests.api.http.crowd import fill
 from tests.api.http.small_server import SmallServer
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root is served over the UNIX socket"),
+    pytest.mark.timeout(90),
+]
 
 Connect = Callable[[SmallServer], http.client.HTTPConnection]
 
