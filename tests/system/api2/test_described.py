@@ -79,6 +79,8 @@ NAMES: Mapping[str, tuple[Any, ...]] = {
     "number": (1, 2, 3),
     "name": ("token",),
     "loadbalancer": ("shop", "mail"),
+    # Not eth1: without the VIP nothing else could be applied.
+    "interface": ("eth2", "fa:16:3e:00:00:02"),
 }
 # What a document could have in these places; a random text is no address.
 LIKELY: Mapping[str, tuple[Any, ...]] = {
@@ -91,6 +93,9 @@ LIKELY: Mapping[str, tuple[Any, ...]] = {
     "default_pool": ("web", "db", None),
     "redirect_pool": ("web", None),
     "allowed_cidrs": (["10.0.0.0/8"], []),
+    "addresses": (["10.20.0.5/24"], ["10.20.0.5/24", "2001:db8:20::5/64"], []),
+    "gateway": ("10.20.0.1", None),
+    "mtu": (1400, None),
     "insert_headers": ({"X-Forwarded-For": "true"}, {}),
     "session_persistence": (None, {"type": "SOURCE_IP"}, {"type": "HTTP_COOKIE"}),
     "vrrp": (None,),
