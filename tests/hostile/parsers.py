@@ -20,10 +20,16 @@ from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.heartbeat import counters, document, envelope
 from amphora_agent.core.keepalived import ipvs, ipvs_messages, lvs_config, vrrp_config
 from amphora_agent.core.keepalived.process import can_reload
+from amphora_agent.core.metrics import latency, latency_source, record
+from amphora_agent.core.metrics.certificate import not_after
+from amphora_agent.core.metrics.exposition import Garbled, Translator
+from amphora_agent.core.metrics.own import EVERY
+from amphora_agent.core.metrics.request import BadRequest, parse_request
 from amphora_agent.core.network import interface_file, nft_rules, nic_list, sysctls
 from amphora_agent.core.records import applied_config, condemned, keepalived, removing, replaced_worker
 from amphora_agent.errors import AgentError, InvalidRequest, MalformedData
 from testbed.amphora import SAMPLES
+from testbed.pki import Pki
 
 Call = Callable[[bytes], object]
 _MODERN = Version(3, 2)
@@ -32,6 +38,19 @@ _OWN = Belongings(
     servers_state="/var/lib/octavia/a/servers-state",
     certificates="/var/lib/octavia/certs/a",
     ping_wrappers=frozenset({"/var/lib/octavia/ping-wrapper.sh"}),
+)
+_METRICS = frozenset(metric.name for metric in EVERY)
+_RECORD = record.render(
+    ('amphora_applies_total{decision="reload",reason="configuration"} 17\n', "amphora_beat_bytes 700\n")
+)
+_RECORDS = (record.render('octavia_member_weight{pool="udp:udp",member="m"} 5\n' for _ in range(20)),)
+_EXPOSITION = """# TYPE haproxy_server_weight gauge
+haproxy_server_weight{proxy="a:b",server="m"} 1
+haproxy_server_weight{proxy="a:b",server="n"} 1
+"""
+_LATENCIES = (
+    "amphora-latency-0.1: origin=dynstats.bucket 7f699c35-164b-5869-a43d-47618ff89fe2=17 \n"
+    'amphora_latency_source{listener="7f699c35-164b-5869-a43d-47618ff89fe2",source="requests"} 1\n'
 )
 _KEY = ipvs.ServiceKey(17, ipvs.Endpoint(IPv4Address("10.10.0.100"), 53))
 
@@ -186,6 +205,21 @@ def _lines(*texts: str) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in texts)
 
 
+def _translate(data: bytes) -> None:
+    """Read a scrape of HAProxy's exporter in one piece."""
+    translator = Translator()
+    translator.feed(data)
+    translator.finish()
+
+
+def _read_latencies(data: bytes) -> None:
+    latency.histograms(data, latency.parse(data))
+
+
+def _find_sources(text: str) -> None:
+    list(latency_source.sources(config.parse(text), is_wanted=True))
+
+
 PARSERS: Sequence[Parser] = (
     Parser("haproxy-config", _text(_read_configuration), _samples("haproxy/*.cfg")),
     Parser("line", _text(_read_line), _lines(_SERVER, 'a \'b c\' "d\\" e" f\\ g # h')),
@@ -232,6 +266,14 @@ PARSERS: Sequence[Parser] = (
         "signed", lambda data: envelope.open_envelope(envelope.seal(data, "key"), "key"), _json(_NIC), (AgentError,)
     ),
     Parser("framing", _frame, _REQUESTS, (Refused,)),
+    Parser("metrics-record", lambda data: record.parse(data, _METRICS), (_RECORD, *_RECORDS)),
+    Parser("exposition", _translate, _lines(_EXPOSITION), (Garbled,)),
+    Parser("latencies", _read_latencies, _lines(_LATENCIES)),
+    Parser("latency-sources", _text(_find_sources), _samples("haproxy/0*.cfg")),
+    Parser(
+        "scrape-request", parse_request, _lines("GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: text/plain"), (BadRequest,)
+    ),
+    Parser("certificate-end", not_after, (Pki.mint("a").server,)),
     Parser("applied-config", applied_config.decode, _json(_APPLIED)),
     Parser("condemned", condemned.decode, _json({"version": 2, "names": ["a.pem"]})),
     Parser("keepalived-record", keepalived.decode, _json({"version": 1, "config": "x", **_PROCESS})),

@@ -46,12 +46,11 @@ def histograms(sources: bytes, counts: Counts) -> dict[bytes, bytes]:
         sources: the agent's lines of `amphora_latency_source`, which say of whom.
         counts: of all listeners.
     """
-    lines: dict[bytes, bytes] = {}
+    lines: dict[bytes, list[str]] = {}
     for listener, kind in _COUNTED.findall(sources):
         metric = _METRICS[kind.decode()]
-        name = metric.name.encode()
-        lines[name] = lines.get(name, b"") + "".join(_buckets(metric, listener, counts)).encode()
-    return lines
+        lines.setdefault(metric.name.encode(), []).extend(_buckets(metric, listener, counts))
+    return {name: "".join(each).encode() for name, each in lines.items()}
 
 
 def _buckets(metric: Metric, listener: bytes, counts: Counts) -> Iterator[str]:

@@ -71,14 +71,14 @@ def parse(data: bytes, known: frozenset[str]) -> dict[bytes, bytes]:
     """
     if not data.startswith(_VERSION) or not data.endswith(_END):
         return {}
-    found: dict[bytes, bytes] = {}
+    found: dict[bytes, list[bytes]] = {}
     for line in data[len(_VERSION) : -len(_END)].split(b"\n"):
         match = _LINE.fullmatch(line)
         if match is not None:
             name = _family(match[1].decode(), known)
             if name:
-                found[name] = found.get(name, b"") + line + b"\n"
-    return found
+                found.setdefault(name, []).append(line)
+    return {name: b"\n".join((*lines, b"")) for name, lines in found.items()}
 
 
 def _family(name: str, known: frozenset[str]) -> bytes:
