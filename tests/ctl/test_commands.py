@@ -311,26 +311,26 @@ def test_events_once_and_as_lines_of_json(agent: ScriptedAgent, ctl: Ctl) -> Non
 
 
 def test_plug(agent: ScriptedAgent, ctl: Ctl) -> None:
-    interface = {
-        "name": "eth1",
-        "mac": "fa:16:3e:00:00:01",
+    wanted = {
         "addresses": ["10.0.0.5/24"],
-        "gateway": "10.0.0.1",
+        "vips": ["10.0.0.100"],
+        "gateways": ["10.0.0.1"],
         "mtu": 1450,
         "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"}],
     }
+    interface = {"name": "eth1", "mac": "fa:16:3e:00:00:01", **wanted}
     agent.on("GET", "/2.0/interfaces", Reply(document=[interface]))
-    agent.on(
-        "PUT",
-        "/2.0/interfaces/eth1",
-        Reply(document={"interface": interface, "dry_run": True, "steps": ["add address"]}),
-    )
-    assert "eth1  fa:16:3e:00:00:01  10.0.0.5/24  10.0.0.1  1450  10.9.0.0/16 via 10.0.0.9" in ctl("plug").out
+    outcome = {**interface, "dry_run": True, "steps": ["add address"]}
+    agent.on("PUT", "/2.0/interfaces/eth1", Reply(document=outcome))
+    row = ctl("plug").out.splitlines()[1]
+    assert row == "eth1  fa:16:3e:00:00:01  10.0.0.5/24  10.0.0.100  10.0.0.1  1450  10.9.0.0/16 via 10.0.0.9"
     assert ctl("plug", "eth9").code == 3
-    words = ["--address", "10.0.0.5/24", "--gateway", "10.0.0.1", "--mtu", "1450", "--route", "10.9.0.0/16=10.0.0.9"]
-    ran = ctl("plug", "eth1", *words, "--dry-run")
-    assert (ran.code, ran.out) == (1, "  add address\neth1: 10.0.0.5/24\n")
-    assert agent.asked[-1].json() == {key: interface[key] for key in ("addresses", "gateway", "mtu", "routes")}
+    words = ["--address", "10.0.0.5/24", "--vip", "10.0.0.100", "--gateway", "10.0.0.1", "--mtu", "1450"]
+    ran = ctl("plug", "eth1", *words, "--route", "10.9.0.0/16=10.0.0.9", "--dry-run")
+    assert (ran.code, ran.out) == (1, "  add address\neth1: 10.0.0.5/24, 10.0.0.100\n")
+    assert agent.asked[-1].json() == wanted
+    assert ctl("plug", "eth1", "--automatic").code == 0
+    assert agent.asked[-1].json() == {}
     assert ctl("plug", "--mtu", "1450").code == 2
 
 
