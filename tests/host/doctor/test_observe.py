@@ -19,6 +19,7 @@ from amphora_agent.core.ids import ListenerId, LoadBalancerId, PemName
 from amphora_agent.core.paths import Paths, paths_of
 from amphora_agent.host.doctor.bundle import collect
 from amphora_agent.host.doctor.observe import observe, read_settings
+from testbed.amphora import SAMPLES
 from testbed.namespaces import Namespace, unique
 from testbed.pki import Pki
 
@@ -132,3 +133,14 @@ def test_a_bundle_of_an_amphora_has_none_of_its_secrets(tmp_path: Path) -> None:
     assert [each for each in secrets if each in everything] == []
     assert "said *** and ***" in parts[f"haproxy/{LB}/haproxy-log.txt"]
     assert "heartbeat_key = ***" in parts["settings.txt"]
+
+
+def test_a_udp_listener_is_missed_only_once_it_was_started(tmp_path: Path) -> None:
+    lvs = paths_in(tmp_path).lvs(LISTENER)
+    lvs.config.parent.mkdir(parents=True)
+    lvs.config.write_text((SAMPLES / "lvs" / "01-udp-no-monitor.conf").read_text())
+    assert observe(tmp_path / "amphora-agent.conf", "").lvs == {}
+    lvs.pid.write_text("999999999\n")
+    assert observe(tmp_path / "amphora-agent.conf", "").lvs == {LISTENER: False}
+    lvs.config.write_text((SAMPLES / "lvs" / "11-udp-listener-disabled.conf").read_text())
+    assert observe(tmp_path / "amphora-agent.conf", "").lvs == {}
