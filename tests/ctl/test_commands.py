@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from amphora_agent.ctl.parser import build
+from amphora_agent.ctl.reference import outline
 from tests.ctl.conftest import Ctl
 from tests.ctl.scripted import Reply, ScriptedAgent, problem
 from tests.ctl.shapes import DOCUMENT, HEALTHY, LB, LIST, NOTHING, OUTCOME, STATUS
@@ -375,3 +379,25 @@ def test_a_fault_of_ours_is_told_in_a_line(ctl: Ctl, monkeypatch: pytest.MonkeyP
     assert ran.code == 3
     assert ran.errors.startswith("amphoractl: a fault of amphoractl status: ")
     assert "Traceback" not in ran.errors
+
+
+# Those that wait, write files or start an editor have tests of their own.
+_OTHERS = {"apply", "bundle", "edit", "events", "heartbeat", "pki", "secret", "wait"}
+
+
+def _words() -> list[str]:
+    commands = [each for each in outline(build()).walk() if not {*each.path} & _OTHERS]
+    flags = {flag for each in commands for argument in each.arguments for flag in argument.flags}
+    return sorted({part for each in commands for part in each.path} | flags - {"--socket", "--url", "-h"})
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(_words()) | st.text(max_size=6), max_size=6))
+def test_any_command_line_ends_with_one_of_the_exit_codes(agent: ScriptedAgent, ctl: Ctl, words: list[str]) -> None:
+    agent.on("GET", "/2.0/loadbalancers", Reply(document=LIST))
+    if {*words} & _OTHERS:
+        return
+    ran = ctl(*words)
+    assert ran.code in range(6)
+    assert "Traceback" not in ran.errors
+    assert "a fault of amphoractl" not in ran.errors

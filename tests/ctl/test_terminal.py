@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -87,6 +88,22 @@ def test_a_pipe_that_closes_early_is_no_fault(agent: ScriptedAgent) -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("REVISION")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_of_any_script_are_shown_as_well_as_the_terminal_can(agent: ScriptedAgent, encoding: str) -> None:
+    name = "l\u00e4den \u2603"
+    agent.on("GET", "/2.0/loadbalancers", Reply(document=[{"id": LB, "name": name}]))
+    agent.on("GET", f"/2.0/loadbalancers/{LB}/status", Reply(document={**STATUS, "name": name}))
+    command = [COMMAND, "--socket", str(agent.socket), "status"]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(name.encode(encoding, "replace"))
+
+
+def test_an_argument_of_any_bytes_is_a_name(agent: ScriptedAgent) -> None:
+    done = subprocess.run([COMMAND, "--socket", str(agent.socket), "get", b"\xff"], capture_output=True, check=False)
+    assert (done.returncode, agent.asked[0].path) == (3, "/2.0/loadbalancers/%FF"), done
 
 
 def test_without_rich_and_yaml_it_still_works(agent: ScriptedAgent, tmp_path: Path) -> None:
