@@ -93,6 +93,8 @@ BUDGETS = (
     Budget(figure="scrape cpu 5000", label="scrape of 5,000 members, the proxy's CPU", unit="ms"),
     Budget(figure="scrape 5000", label="scrape of 5,000 members", unit="ms", limit=1.0),
     Budget(figure="scrape rss 5000", label="the proxy's RSS meanwhile, 5,000 members", unit="MB", limit=16),
+    Budget(figure="tool status", label="CPU time of `amphoractl status`, 100 members", unit="ms", limit=0.15),
+    Budget(figure="tool doctor", label="CPU time of `amphoractl doctor`", unit="ms", limit=1.0),
     Budget(figure="upload growth", label="memory for an upload of 50 MB", unit="MB", limit=20),
     Budget(figure="upload status", label="its answer"),
 )

@@ -19,6 +19,7 @@ from bench import processes
 from bench.arena import LISTENER, PORT, Arena, arena, configuration, member_ids
 from bench.contestants import Contestant
 from bench.scrape import scrape
+from bench.tool import tool
 from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, LB_ID, RunningAmphora, ask
 from testbed.scenario import VIP
 
@@ -298,6 +299,7 @@ SECTIONS: dict[str, Callable[[Contestant], Figures]] = {
     "cpu": cpu,
     "ceiling": ceiling,
     "scrape": scrape,
+    "tool": tool,
     "large": large,
 }
 ON_REQUEST = ("large",)

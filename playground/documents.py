@@ -12,9 +12,24 @@ from pathlib import Path
 
 from amphora_agent.core.document.identity import loadbalancer_id
 from playground import scene
-from playground.controller import PLUG_NETWORK, PLUG_VIP, Controller
 from playground.printer import Printer
-from playground.scene import VIP, VIP_PORT, VIP_SUBNET, WEB_PORT, WEB_SERVERS, Refused, Scene, Site
+from playground.scene import (
+    MEMBER_IP,
+    MEMBER_MAC,
+    MEMBER_SUBNET,
+    MTU,
+    VIP,
+    VIP_GATEWAY,
+    VIP_MAC,
+    VIP_PORT,
+    VIP_SUBNET,
+    VRRP_IP,
+    WEB_PORT,
+    WEB_SERVERS,
+    Refused,
+    Scene,
+    Site,
+)
 from playground.story import answered, set_up
 
 COMMAND = Path(sys.executable).parent / "amphoractl"
@@ -80,10 +95,10 @@ def tell(site: Site, out: Printer) -> None:
         OSError, RuntimeError, CalledProcessError: the machine or the agent failed.
     """
     stage = set_up(site, out)
-    plug(Controller(stage.amphora, out))
     operator = Operator(stage, out)
+    plug(operator)
     both = {server.name for server in WEB_SERVERS}
-    out.heading("An operator on the amphora describes a load balancer in one document")
+    out.heading("They describe a load balancer in one document")
     write(operator, document())
     operator.ctl("Is it valid?", "validate", str(operator.file))
     operator.ctl("What would it change? (exit code 1: something)", "diff", str(operator.file), ends=1)
@@ -93,11 +108,15 @@ def tell(site: Site, out: Printer) -> None:
     drain_a_member(operator)
 
 
-def plug(controller: Controller) -> None:
-    """Have both NICs plugged; who built the machine does that."""
-    controller.out.heading("Whoever built the amphora plugs its NICs")
-    controller.call("Plug the VIP's NIC", "POST", f"/1.0/plug/vip/{VIP}", document=PLUG_VIP)
-    controller.call("Plug the member network's NIC", "POST", "/1.0/plug/network", document=PLUG_NETWORK)
+def plug(operator: Operator) -> None:
+    """Take both NICs into the load balancer's namespace."""
+    operator.out.heading("An operator on the amphora plugs the NICs that were attached to it")
+    own = f"{VRRP_IP}/{VIP_SUBNET.partition('/')[2]}"
+    vip = ("--address", own, "--vip", VIP, "--gateway", VIP_GATEWAY, "--mtu", str(MTU))
+    operator.ctl("Plug the VIP's NIC", "plug", VIP_MAC, *vip)
+    member = ("--address", f"{MEMBER_IP}/{MEMBER_SUBNET.partition('/')[2]}", "--mtu", str(MTU))
+    operator.ctl("Plug the member network's NIC", "plug", MEMBER_MAC, *member)
+    operator.ctl("Which interfaces are there?", "plug")
 
 
 def write(operator: Operator, text: str) -> None:

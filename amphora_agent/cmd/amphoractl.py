@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from amphora_agent.ctl.app import run
+EXIT_INTERRUPTED = 130
 
 
 def main() -> int:
-    """Carry out the command line; return the exit code."""
-    return run(sys.argv[1:])
+    """Carry out the command line; return the exit code. Ctrl-C is clean from the first import on."""
+    try:
+        from amphora_agent.ctl.app import run  # noqa: PLC0415 - within reach of the handler below
+
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ def run(argv: Sequence[str]) -> int:
     0.2 s of import, a fifth of a second that `status` and the completion of a shell need not wait.
     """
     arguments = build().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows names as well as it can
     screen = Screen(sys.stdout, sys.stderr, is_json=arguments.json)
     name: str = arguments.command
     try:

@@ -187,7 +187,7 @@ def _tls_context(address: Address) -> ssl.SSLContext:
 
 def path_of(*segments: str) -> str:
     """Return a path of names, each percent-encoded."""
-    return "".join(f"/{quote(segment, safe='')}" for segment in segments)
+    return "".join(f"/{quote(segment, safe='', errors='surrogateescape')}" for segment in segments)
 
 
 def _failure(answer: Answer) -> CommandFailure:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import yaml
 
 LARGEST = 16 * 1024 * 1024
+# A few lines of aliases of aliases would stand for gigabytes.
+_MOST_VALUES = 2_000_000
 _STANDARD_INPUT = "-"
 _WITHOUT_YAML = "PyYAML is not installed (the extra `ctl`): give JSON instead"
 _NULL = "tag:yaml.org,2002:null"
@@ -105,7 +107,26 @@ def _from_yaml(data: bytes, name: str) -> object:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise CommandFailure(Exit.REFUSED, f"{name} is no YAML: {reason}") from error
+    _refuse_bombs(value, name)
     return value
+
+
+def _refuse_bombs(value: object, name: str) -> None:
+    """Refuse what is too large once its aliases are written out, or has no end.
+
+    Raises:
+        CommandFailure: it is.
+    """
+    waiting, count = [value], 0
+    while waiting:
+        found = waiting.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise CommandFailure(Exit.REFUSED, f"{name} stands for more than {_MOST_VALUES} values")
+        if isinstance(found, dict):
+            waiting.extend(found.values())
+        elif isinstance(found, list):
+            waiting.extend(found)
 
 
 def _import_yaml() -> Any:  # noqa: ANN401 - a module

@@ -125,7 +125,7 @@ def _place(text: str) -> tuple[str, str]:
 def _route(text: str) -> tuple[str, str]:
     destination, sign, hop = text.partition("=")
     if not (destination and sign and hop):
-        raise argparse.ArgumentTypeError(f"{text!r} is not DESTINATION=NEXTHOP")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NET=HOP")
     return destination, hop
 
 
@@ -234,12 +234,17 @@ def _add_parts(add: _Adder) -> None:
     put.add_argument("file", metavar="FILE", help="PEM, or one line of text for a password; - for standard input")
     secret.command("list", "list what is there; contents are never shown")
     secret.command("delete", "remove a secret that nothing uses").add_argument("name", metavar="NAME")
-    plug = add.command("plug", "configure an interface; without addresses, list them")
+    plug = add.command("plug", "make an interface what the options say, whole; without options, list them")
     plug.add_argument("interface", nargs="?", metavar="NAME|MAC", help="which; all without one")
-    plug.add_argument("--address", action="append", default=[], metavar="ADDRESS/LENGTH", help="may be repeated")
-    plug.add_argument("--gateway", metavar="ADDRESS")
-    plug.add_argument("--mtu", type=_number(68, 65535), metavar="BYTES")
-    plug.add_argument("--route", type=_route, action="append", default=[], metavar="DESTINATION=NEXTHOP")
+    for option, value, text in (
+        ("--address", "ADDRESS/LENGTH", "an address of its own"),
+        ("--vip", "ADDRESS", "an address of clients; makes it the VIP's interface"),
+        ("--gateway", "ADDRESS", "where answers to clients leave; only with --vip"),
+    ):
+        plug.add_argument(option, action="append", default=[], metavar=value, help=f"{text}; may be repeated")
+    plug.add_argument("--route", type=_route, action="append", default=[], metavar="NET=HOP", help="may be repeated")
+    plug.add_argument("--mtu", type=_number(68, 65535), metavar="BYTES", help="left alone unless given")
+    plug.add_argument("--automatic", action="store_true", help="addresses by DHCP and router advertisements alone")
     plug.add_argument("--dry-run", action="store_true", help="only say what would happen")
 
 

@@ -35,7 +35,7 @@ CACHE = Path(os.environ.get("AMPHORA_IMAGE_CACHE", "/var/cache/amphora-image"))
 DISK_MIB = 2048
 _BUILDER = BUILD / "requirements-builder.txt"
 _MIRRORS = {"debian": "DIB_DISTRIBUTION_MIRROR", "debian-security": "DIB_DEBIAN_SECURITY_MIRROR"}
-_INPUTS = ("amphora_agent", "systemd", "etc", "image-build", "pyproject.toml", "LICENSE")
+_INPUTS = ("amphora_agent", "docs/man", "systemd", "etc", "image-build", "pyproject.toml", "LICENSE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

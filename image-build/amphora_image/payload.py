@@ -63,6 +63,8 @@ def gather(target: Path, release: str, arch: str) -> None:
     latency = "05-amphora-latency.conf"
     _copy(REPOSITORY / "etc/rsyslog" / latency, target / "etc/rsyslog.d" / latency, 0o644)
     _copy(REPOSITORY / "etc/amphora-agent.conf", target / "usr/share/doc/amphora-agent/amphora-agent.conf", 0o644)
+    for page in sorted((REPOSITORY / "docs/man").iterdir()):
+        _copy(page, target / "usr/local/share/man" / f"man{page.suffix[1:]}" / page.name, 0o644)
     _copy(REPOSITORY / "LICENSE", target / "usr/share/doc/amphora-agent/copyright", 0o644)
     write_commands(target / "usr/local/bin")
 
@@ -84,8 +86,9 @@ def install_packages(target: Path, release: str, arch: str) -> None:
         pip(["install", *foreign(release, arch), f"--target={target}", "--require-hashes", f"--requirement={LOCK}"])
         agent = next(wheels.glob("amphora_agent-*.whl"))
         pip(["install", "--no-deps", "--no-compile", f"--target={target}", str(agent)])
-    # Commands with the interpreter of this machine in their first line.
-    shutil.rmtree(target / "bin", ignore_errors=True)
+    # Commands with the interpreter of this machine in their first line, and manual pages where nobody looks for them.
+    for directory in ("bin", "share"):
+        shutil.rmtree(target / directory, ignore_errors=True)
     for cache in list(target.rglob("__pycache__")):
         shutil.rmtree(cache)
     # pip's own notes, with the paths of this build.
@@ -127,6 +130,7 @@ def _copy_of_source(work: Path) -> Path:
     shutil.copytree(
         REPOSITORY / "amphora_agent", source / "amphora_agent", ignore=shutil.ignore_patterns("__pycache__")
     )
+    shutil.copytree(REPOSITORY / "docs/man", source / "docs/man")
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     # The wheel's metadata would hold it: another word in it were another image.

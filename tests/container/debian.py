@@ -188,6 +188,8 @@ def build_wheel(repository: Path, work: Path) -> None:
     shutil.copytree(
         repository / "amphora_agent", source / "amphora_agent", ignore=shutil.ignore_patterns("__pycache__")
     )
+    if (repository / "docs/man").exists():
+        shutil.copytree(repository / "docs/man", source / "docs/man")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         if (repository / name).exists():
             shutil.copy(repository / name, source)

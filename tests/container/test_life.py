@@ -63,6 +63,27 @@ def test_heartbeats_report_both_members(balancer: LoadBalancer, receiver: Heartb
     receiver.receive_until(has_members)
 
 
+def test_the_doctor_finds_nothing_and_then_what_is_missing(balancer: LoadBalancer, receiver: HeartbeatReceiver) -> None:
+    machine = balancer.machine
+
+    def found() -> set[str]:
+        done = machine.try_exec(["amphoractl", "doctor", "--json"])
+        report = json.loads(done.stdout)
+        assert done.returncode == (1 if report["findings"] else 0)
+        assert report["unseen"] == []
+        return {each["code"] for each in report["findings"]}
+
+    receiver.receive()
+    machine.wait_for(lambda: not found(), 30, "nothing to find")
+    assert balancer.answers()
+    assert "owner controller" in machine.exec(["amphoractl", "status"])
+    machine.exec(["systemctl", "stop", AGENT])
+    assert found() == {"E01", "E13"}
+    machine.exec(["systemctl", "start", AGENT])
+    machine.wait_for_agent()
+    machine.wait_for(lambda: not found(), 30, "nothing to find")
+
+
 def test_restarts_of_the_agent_disturb_nobody(balancer: LoadBalancer) -> None:
     machine = balancer.machine
     before = process_identities(machine, "haproxy")

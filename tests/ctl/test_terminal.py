@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from testbed.terminal import Terminal
+import pytest
+
+from testbed.terminal import COLOUR, Terminal
 from tests.ctl.scripted import Reply, ScriptedAgent
-from tests.ctl.shapes import LB, LIST, OUTCOME, STATUS
+from tests.ctl.shapes import DOCUMENT, LB, LIST, OUTCOME, STATUS
 
 COMMAND = str(Path(sys.executable).parent / "amphoractl")
 SHOP = "/2.0/loadbalancers/shop"
@@ -86,6 +90,22 @@ def test_a_pipe_that_closes_early_is_no_fault(agent: ScriptedAgent) -> None:
     assert done.stdout.startswith("REVISION")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_of_any_script_are_shown_as_well_as_the_terminal_can(agent: ScriptedAgent, encoding: str) -> None:
+    name = "l\u00e4den \u2603"
+    agent.on("GET", "/2.0/loadbalancers", Reply(document=[{"id": LB, "name": name}]))
+    agent.on("GET", f"/2.0/loadbalancers/{LB}/status", Reply(document={**STATUS, "name": name}))
+    command = [COMMAND, "--socket", str(agent.socket), "status"]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(name.encode(encoding, "replace"))
+
+
+def test_an_argument_of_any_bytes_is_a_name(agent: ScriptedAgent) -> None:
+    done = subprocess.run([COMMAND, "--socket", str(agent.socket), "get", b"\xff"], capture_output=True, check=False)
+    assert (done.returncode, agent.asked[0].path) == (3, "/2.0/loadbalancers/%FF"), done
+
+
 def test_without_rich_and_yaml_it_still_works(agent: ScriptedAgent, tmp_path: Path) -> None:
     for name in ("rich", "yaml"):
         (tmp_path / name).mkdir()
@@ -119,3 +139,68 @@ def test_events_are_followed_until_ctrl_c(agent: ScriptedAgent) -> None:
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.ended() == 130
     assert agent.asked[1].query == {"after": "1", "wait": "25"}
+
+
+COMMANDS = (
+    ["status"],
+    ["status", "shop", "--json"],
+    ["top", "--once"],
+    ["doctor", "--config-file", "/nonexistent"],
+    ["explain"],
+    ["explain", "E07"],
+    ["events"],
+    ["validate", "SHOP"],
+    ["diff", "SHOP", "--text"],
+    ["apply", "SHOP"],
+    ["apply", "SHOP", "--dry-run", "--json"],
+    ["wait", "shop", "--for", "Programmed"],
+    ["get"],
+    ["get", "-o", "json"],
+    ["revisions"],
+    ["rollback", "3"],
+    ["member", "drain", "web/w1"],
+    ["member", "weight", "web/w1", "3"],
+    ["secret", "list"],
+    ["plug"],
+    ["completion", "bash"],
+    ["version"],
+    ["reference", "man"],
+    ["confirm"],
+    ["delete", "nowhere"],
+    ["nonsense"],
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_says_the_same_on_a_terminal_and_in_a_pipe(
+    agent: ScriptedAgent, tmp_path: Path, words: list[str]
+) -> None:
+    file = tmp_path / "shop.json"
+    file.write_text(json.dumps(DOCUMENT))
+    whole_agent(agent)
+    command = [COMMAND, "--socket", str(agent.socket), *(str(file) if word == "SHOP" else word for word in words)]
+    piped = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    with Terminal(command, {"COLUMNS": "300"}) as terminal:
+        code = terminal.ended()
+    shown = COLOUR.sub("", terminal.screen.decode())
+    assert code == piped.returncode
+    assert shown.split() == (piped.stdout + piped.stderr).split()
+    assert "\x1b" not in piped.stdout + piped.stderr
+    assert "Traceback" not in shown
+
+
+def whole_agent(agent: ScriptedAgent) -> None:
+    scripted(agent)
+    agent.on("GET", "/2.0/events", Reply(document={"latest": 1, "lost": False, "events": [{"kind": "applied"}]}))
+    agent.on("PUT", SHOP, Reply(document=OUTCOME))
+    agent.on("GET", SHOP, Reply(document=DOCUMENT))
+    agent.on("GET", f"{SHOP}/revisions", Reply(document=[{"number": 3, "at": "now", "by": "uid 0"}]))
+    agent.on("POST", f"{SHOP}/revisions/3/restore", Reply(document=OUTCOME))
+    agent.on("POST", f"{SHOP}/confirm", Reply(document=OUTCOME))
+    members = f"{SHOP}/pools/web/members"
+    agent.on("POST", f"{members}/w1/drain", Reply(document=OUTCOME))
+    agent.on("GET", members, Reply(document=[{"name": "w1"}]))
+    agent.on("PUT", members, Reply(document=OUTCOME))
+    agent.on("GET", "/2.0/secrets", Reply(document=[{"name": "shop-rsa", "kind": "certificate"}]))
+    agent.on("GET", "/2.0/interfaces", Reply(document=[{"name": "eth1", "mtu": 1450}]))
+    agent.on("GET", "/2.0/version", Reply(document={"agent": "1", "api": ["2.0"]}))

@@ -13,7 +13,7 @@ from enum import StrEnum
 from amphora_agent.core.doctor.facts import Certificate, Facts, Network
 from amphora_agent.core.haproxy.plan import changes_under_leastconn
 from amphora_agent.core.heartbeat.document import is_amphora_id
-from amphora_agent.core.network.model import Interface, InterfaceType, wanted_routes
+from amphora_agent.core.network.model import Interface, InterfaceType, Route, wanted_routes
 from amphora_agent.core.network.unsettled import Trouble, unsettled
 from amphora_agent.core.settings import Topology
 
@@ -142,15 +142,19 @@ def _routes(facts: Facts) -> Iterator[Finding]:
         return
     for desired in network.desired:
         index = _index(network, desired)
-        there = {
-            (route.destination, route.gateway, route.table) for route in network.routes if route.interface == index
-        }
-        for route in wanted_routes(desired.routes) if index is not None else ():
-            if (route.destination, route.gateway, route.table) not in there:
-                via = f" via {route.gateway}" if route.gateway is not None else ""
-                yield _fail(
-                    f"{desired.name}: the route to {route.destination}{via} in table {route.table} is not there"
-                )
+        for route in _missing_routes(network, desired, index) if index is not None else ():
+            via = f" via {route.gateway}" if route.gateway is not None else ""
+            yield _fail(f"{desired.name}: the route to {route.destination}{via} in table {route.table} is not there")
+
+
+def _missing_routes(network: Network, desired: Interface, index: int) -> Iterator[Route]:
+    """Yield the routes of an interface that are not there, and whose place no other interface's route has."""
+    there = {(route.destination, route.gateway, route.table) for route in network.routes if route.interface == index}
+    taken = {(route.destination, route.table) for route in network.routes if route.interface != index}
+    for route in wanted_routes(desired.routes):
+        is_there = (route.destination, route.gateway, route.table) in there
+        if not is_there and (route.destination, route.table) not in taken:
+            yield route
 
 
 def _rules(facts: Facts) -> Iterator[Finding]:

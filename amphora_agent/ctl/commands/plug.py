@@ -9,12 +9,14 @@ from amphora_agent.ctl.node import Node
 from amphora_agent.ctl.screen import Screen
 from amphora_agent.ctl.view import Table, Words
 
+HEADINGS = ("NAME", "MAC", "ADDRESSES", "VIPS", "GATEWAYS", "MTU", "ROUTES")
+
 
 def run(context: Context) -> Exit:
     """List interfaces, or make one what the options say."""
     given = context.arguments
     wanted = _wanted(context)
-    if not wanted:
+    if not wanted and not given.automatic:
         return _list(context)
     if given.interface is None:
         raise CommandFailure(Exit.USAGE, "which interface? Give its name or its MAC address")
@@ -31,11 +33,14 @@ def run(context: Context) -> Exit:
 def _wanted(context: Context) -> dict[str, object]:
     """Return the interface that the options describe, empty when they describe none."""
     given = context.arguments
-    if not (given.address or given.route or given.gateway or given.mtu):
-        return {}
-    routes = [{"destination": destination, "nexthop": hop} for destination, hop in given.route]
-    wanted = {"addresses": given.address, "gateway": given.gateway, "mtu": given.mtu, "routes": routes}
-    return {key: value for key, value in wanted.items() if value is not None}
+    wanted = {
+        "addresses": given.address,
+        "vips": given.vip,
+        "gateways": given.gateway,
+        "mtu": given.mtu,
+        "routes": [{"destination": destination, "nexthop": hop} for destination, hop in given.route],
+    }
+    return {key: value for key, value in wanted.items() if value}
 
 
 def _list(context: Context) -> Exit:
@@ -48,7 +53,7 @@ def _list(context: Context) -> Exit:
         context.screen.document([each.value for each in chosen])
         return Exit.DONE
     rows = tuple(_row(each) for each in chosen)
-    context.screen.table(Table(("NAME", "MAC", "ADDRESSES", "GATEWAY", "MTU", "ROUTES"), rows, right=frozenset({4})))
+    context.screen.table(Table(HEADINGS, rows, right=frozenset({5})))
     return Exit.DONE
 
 
@@ -59,7 +64,8 @@ def _row(interface: Node) -> tuple[Words, ...]:
         Words(interface.text("name")),
         Words(interface.text("mac")),
         Words(", ".join(interface.texts("addresses"))),
-        Words(interface.text("gateway")),
+        Words(", ".join(interface.texts("vips"))),
+        Words(", ".join(interface.texts("gateways"))),
         Words("" if mtu is None else str(mtu)),
         Words(", ".join(routes)),
     )
@@ -68,5 +74,5 @@ def _row(interface: Node) -> tuple[Words, ...]:
 def _show(screen: Screen, answer: Node) -> None:
     for step in answer.texts("steps"):
         screen.line(f"  {step}")
-    interface = answer.node("interface")
-    screen.line(f"{interface.text('name')}: {', '.join(interface.texts('addresses')) or 'no addresses'}")
+    addresses = (*answer.texts("addresses"), *answer.texts("vips"))
+    screen.line(f"{answer.text('name')}: {', '.join(addresses) or 'automatic addresses'}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from amphora_agent.core.doctor.facts import FileSystem, Vrrp
 from amphora_agent.core.ids import ListenerId, is_id
+from amphora_agent.core.keepalived import lvs_config
 from amphora_agent.core.keepalived.process import PROGRAM
 from amphora_agent.core.keepalived.vrrp_config import peers, vips
 from amphora_agent.core.paths import Paths
@@ -115,7 +116,7 @@ def vrrp(paths: Paths) -> Vrrp | None:
 
 
 def lvs(paths: Paths) -> dict[str, bool]:
-    """Return of each UDP and SCTP listener whether its keepalived runs."""
+    """Return of each UDP and SCTP listener that was started and has something to serve whether its keepalived runs."""
     prefix, suffix = "octavia-keepalivedlvs-", ".conf"
     names = (
         path.name.removeprefix(prefix).removesuffix(suffix)
@@ -125,5 +126,8 @@ def lvs(paths: Paths) -> dict[str, bool]:
     for name in names:
         if is_id(name):
             own = paths.lvs(ListenerId(name))
+            text = (files.read_optional(own.config) or b"").decode("utf-8", "replace")
+            if not own.pid.exists() or not lvs_config.parse(text).has_virtual_server:
+                continue
             found[name] = procfs.running_pid(own.pid, PROGRAM, own.config) is not None
     return found

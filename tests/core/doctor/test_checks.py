@@ -180,6 +180,10 @@ def test_a_machine_without_a_controller_needs_no_heartbeats() -> None:
     assert codes(replace(quiet(HEALTHY), heartbeat_troubles=None)) == []
 
 
+def test_a_route_that_another_interface_has_is_not_missing() -> None:
+    assert codes(network(routes=(replace(NETWORK.routes[0], interface=4),))(HEALTHY)) == []
+
+
 def test_what_could_not_be_seen_is_no_fault() -> None:
     blind = Facts(
         now=NOW, settings=SETTINGS, unseen=("the namespace: Operation not permitted", "the processes: no such file")

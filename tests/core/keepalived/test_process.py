@@ -17,7 +17,7 @@ from amphora_agent.core.keepalived.process import (
     lvs_unit,
     vrrp_unit,
 )
-from amphora_agent.core.keepalived.vrrp_config import vips
+from amphora_agent.core.keepalived.vrrp_config import peers, vips
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
 from amphora_agent.core.units import Unit
@@ -92,3 +92,9 @@ def test_vips_of_the_samples(sample: str, wanted: set[str]) -> None:
 @given(st.text())
 def test_any_text_has_vips_or_none(text: str) -> None:
     vips(f"virtual_ipaddress {{\n{text}\n}}")
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.conf")), ids=lambda path: path.name)
+def test_the_peer_is_the_one_advertisements_go_to(sample: Path) -> None:
+    assert len(peers(sample.read_text())) == 1
+    assert not set(peers(sample.read_text())) & {str(vip) for vip in vips(sample.read_text())}

@@ -118,6 +118,10 @@ FAULTS: dict[str, tuple[str, Callable[[Operator], None]]] = {
 }
 
 
+def _described(operator: Operator, fault: str) -> str:
+    return f"{fault}: {operator.examine('doctor').stdout}"
+
+
 @pytest.fixture
 def healthy(operator: Operator) -> Operator:
     settled(operator)
@@ -128,7 +132,7 @@ def test_each_real_fault_is_named(healthy: Operator) -> None:
     """The faults come one after the other; each adds its finding to those before."""
     for fault, (code, inject) in FAULTS.items():
         inject(healthy)
-        wait_for(functools.partial(finds, healthy, code), f"{fault}: {healthy.examine('doctor').stdout}")
+        wait_for(functools.partial(finds, healthy, code), functools.partial(_described, healthy, fault))
     break_settings(healthy)
     assert "E03" in codes(healthy)
 

@@ -82,6 +82,23 @@ def test_secrets_are_stored_listed_and_renewed(operator: Operator) -> None:
     assert operator.ctl("secret", "delete", "shop-rsa").returncode == 5
 
 
+def test_interfaces_are_listed_planned_and_made(operator: Operator) -> None:
+    listed = operator.ctl("plug").stdout
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == ["eth1", "eth2"]
+    wanted = ("eth2", "--address", "10.20.0.5/24", "--address", "10.20.0.6/24", "--route", "198.51.100.0/24=10.20.0.1")
+    planned = operator.ctl("plug", *wanted, "--dry-run")
+    assert (planned.returncode, "10.20.0.6" in planned.stdout) == (1, True), planned.stdout
+    assert "10.20.0.6" not in operator.amphora.netns.run(["ip", "address"])
+    made = operator.ctl("plug", *wanted)
+    assert made.returncode == 0, made.stdout
+    assert "10.20.0.6/24" in operator.amphora.netns.run(["ip", "address"])
+    assert "198.51.100.0/24 via 10.20.0.1" in operator.amphora.netns.run(["ip", "route"])
+    again = operator.ctl("plug", *wanted, "--dry-run")
+    assert (again.returncode, again.stdout) == (0, "eth2: 10.20.0.5/24, 10.20.0.6/24\n")
+    refused = operator.ctl("plug", "eth2", "--address", "10.20.0.300/24")
+    assert (refused.returncode, "Traceback" in refused.stdout) == (3, False), refused.stdout
+
+
 def test_top_in_a_terminal_drains_a_member(operator: Operator) -> None:
     operator.apply(SHOP, "--wait")
     with Terminal([COMMAND, "--socket", str(operator.amphora.api_socket), "top", "--interval", "0.3"]) as terminal:
