@@ -12,27 +12,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KIB = 1024
-_FIELD = re.compile(r"^(Rss|Pss):\s+(\d+) kB$", re.MULTILINE)
+_FIELD = re.compile(r"^(Rss|Pss|Pss_Anon):\s+(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of a set of processes: shared pages counted fully (rss) and by share (pss)."""
+    """Bytes of a set of processes: shared pages counted fully (rss) and by share (pss), of it what is of no file."""
 
     processes: int
     rss: int
     pss: int
+    anonymous: int
 
 
 def memory(pids: Iterable[int]) -> Memory:
     """Return the memory of these processes."""
-    count, rss, pss = 0, 0, 0
+    count, rss, pss, anonymous = 0, 0, 0, 0
     for pid in pids:
         with contextlib.suppress(OSError):
             fields = dict(_FIELD.findall(Path(f"/proc/{pid}/smaps_rollup").read_text()))
             if fields:
                 count, rss, pss = count + 1, rss + int(fields["Rss"]) * KIB, pss + int(fields["Pss"]) * KIB
-    return Memory(count, rss, pss)
+                anonymous += int(fields.get("Pss_Anon", 0)) * KIB
+    return Memory(count, rss, pss, anonymous)
+
+
+def named(pids: Iterable[int], name: str) -> tuple[int, ...]:
+    """Return those of the processes whose main thread has this name."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                found.append(pid)
+    return tuple(found)
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:

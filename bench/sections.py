@@ -18,6 +18,7 @@ from http import HTTPStatus
 from bench import processes
 from bench.arena import LISTENER, PORT, Arena, arena, configuration, member_ids
 from bench.contestants import Contestant
+from bench.idle import idle
 from bench.scrape import scrape
 from bench.tool import tool
 from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, LB_ID, RunningAmphora, ask
@@ -37,6 +38,7 @@ CHANGES = 50
 CONNECTIONS_PER_CHANGE = 15
 APPLY_ROUNDS = 8
 BEATS = 30
+HEARTBEAT_NAME = "amphora-hbeat"
 HEARTBEAT_SIZES = (1_000, 2_500, 3_000, 5_000, 10_000, 20_000)
 UPLOAD_BYTES = 50_000_000
 
@@ -52,6 +54,7 @@ def memory(contestant: Contestant) -> Figures:
     return {
         "memory pss": used.pss / MEGABYTE,
         "memory rss": used.rss / MEGABYTE,
+        "memory anonymous": used.anonymous / MEGABYTE,
         "memory processes": used.processes,
         "plug vip": place.plug_vip_seconds,
     }
@@ -240,15 +243,21 @@ def churn(contestant: Contestant) -> Figures:
 
 
 def cpu(contestant: Contestant) -> Figures:
-    """CPU time of all the agent's processes per heartbeat, with 1,000 members and no other work."""
-    with arena(contestant) as place:
-        place.apply(configuration(place.amphora, member_ids(1_000)))
-        place.heartbeats.receive_until(lambda message: LISTENER in message["listeners"])
-        before = processes.cpu_seconds(place.amphora.agent_pids())
-        for _ in range(BEATS):
-            place.heartbeats.receive(timeout=PATIENCE)
-        used = processes.cpu_seconds(place.amphora.agent_pids()) - before
-    return {"cpu per heartbeat": used / BEATS}
+    """CPU time of all the agent's processes per heartbeat, with n members and no other work; the heartbeat's memory."""
+    figures: Figures = {}
+    for count in (10, 100, 1_000):
+        with arena(contestant) as place:
+            place.apply(configuration(place.amphora, member_ids(count)))
+            place.heartbeats.receive_until(lambda message: LISTENER in message["listeners"])
+            before = processes.cpu_seconds(place.amphora.agent_pids())
+            for _ in range(BEATS):
+                place.heartbeats.receive(timeout=PATIENCE)
+            used = processes.cpu_seconds(place.amphora.agent_pids()) - before
+            figures[f"cpu per heartbeat {count}"] = used / BEATS
+            heartbeat = processes.memory(processes.named(place.amphora.agent_pids(), HEARTBEAT_NAME))
+    if heartbeat.processes:
+        figures["heartbeat pss"] = heartbeat.pss / MEGABYTE
+    return figures
 
 
 def ceiling(contestant: Contestant) -> Figures:
@@ -297,6 +306,7 @@ SECTIONS: dict[str, Callable[[Contestant], Figures]] = {
     "crowd": crowd,
     "churn": churn,
     "cpu": cpu,
+    "idle": idle,
     "ceiling": ceiling,
     "scrape": scrape,
     "tool": tool,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import select
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +13,11 @@ from amphora_agent import log
 from amphora_agent.core.heartbeat.schedule import phase_of
 from amphora_agent.errors import AgentError
 from amphora_agent.heartbeat.loop import Heartbeat, run
+from amphora_agent.host.file_watch import FileWatch
 from amphora_agent.host.notify import notify
 from amphora_agent.host.procfs import process_start_time
 from amphora_agent.host.settings_file import SettingsFile
+from amphora_agent.host.termination import Termination
 
 LOG = logging.getLogger(__name__)
 
@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     facility = settings.administrative_log_facility if settings.use_syslog else None
     log.configure(debug=settings.debug, facility=facility, identifier="amphora-heartbeat")
     termination = Termination()
+    changes = FileWatch(path)
+    if changes.descriptor is not None:
+        termination.watch(changes.descriptor, changes.clear)
     heartbeat = Heartbeat(settings_file, started=process_start_time(os.getpid()) or 0)
     LOG.info("heartbeats begin amphora=%s interval=%d s", settings.amphora_id, settings.heartbeat_interval)
     run(heartbeat, settings_file, termination.wait, phase_of(settings.amphora_id or ""))
@@ -45,24 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     heartbeat.close()
     LOG.info("heartbeats end")
     return 0
-
-
-class Termination:
-    """The wish to end, as something to wait for: a signal that arrives at any time ends a wait at once."""
-
-    def __init__(self) -> None:
-        self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(self._read, select.POLLIN)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: None)
-        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for that many seconds; true at once when the process is to end."""
-        return bool(self._poll.poll(max(0.0, seconds) * 1000))
 
 
 def _parse_arguments(arguments: list[str]) -> Path:

@@ -43,14 +43,15 @@ from amphora_agent.heartbeat.metrics import BeatMetrics
 from amphora_agent.heartbeat.notices import Notices
 from amphora_agent.host.counters import load_counters, store_counters
 from amphora_agent.host.files import write_volatile
-from amphora_agent.host.notify import notify
+from amphora_agent.host.notify import feeding_interval, notify
 from amphora_agent.host.procfs import process_start_time, running_pid
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.udp import Resolver, UdpSender
 
 LOG = logging.getLogger(__name__)
 
-LOOK_AROUND = 1.0
+# The longest sleep; a changed configuration file ends it, this is for a change that was not seen.
+LOOK_AROUND = 60.0
 COLLECTING_SHARE = 0.5
 COLLECTING_MAX = 10.0
 
@@ -282,16 +283,19 @@ def run(heartbeat: Heartbeat, settings_file: SettingsFile, wait: Callable[[float
 
     Args:
         heartbeat: what to do at each round.
-        settings_file: for the interval, looked at every second, so that a shorter one takes effect soon.
-        wait: sleeps for that many seconds or less; true when the process is to end.
+        settings_file: for the interval, looked at whenever `wait` returns.
+        wait: sleeps for that many seconds, or less when the settings may have changed; true when the process is to end.
         phase: 0 to 1, the part of the interval between the first message and the second.
     """
     interval = settings_file.current().heartbeat_interval
+    longest = min(LOOK_AROUND, feeding_interval() or LOOK_AROUND)
     heartbeat.attempt()
     notify("READY=1")
     due = time.monotonic() + interval * phase
-    while not wait(max(0.0, min(LOOK_AROUND, due - time.monotonic()))):
+    while True:
         notify("WATCHDOG=1")
+        if wait(max(0.0, min(longest, due - time.monotonic()))):
+            return
         now = time.monotonic()
         changed = settings_file.current().heartbeat_interval
         if changed != interval:

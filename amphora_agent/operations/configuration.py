@@ -14,6 +14,7 @@ from amphora_agent.errors import AgentError, HostFailure, MalformedData
 from amphora_agent.host import files, tls
 from amphora_agent.host.network import listening
 from amphora_agent.operations.amphora import Change
+from amphora_agent.operations.keepalived import vrrp
 
 LOG = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def replace(change: Change, body: bytes) -> None:
         _refuse_unusable(change.started, wanted)
         files.write_atomic(change.settings_file.path, body)
         change.settings_file.current()
+        change.watchers.call(vrrp.MASTERSHIP_WATCHER)  # the topology may be another
     except UnicodeDecodeError as error:
         raise HostFailure("Unable to update amphora-agent configuration.", "the file is not UTF-8") from error
     except AgentError as error:

@@ -50,7 +50,12 @@ def begin(amphora: Amphora, look_after_units: Look | None) -> None:
 
 def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     """Bring the machine to what the files say, as one change, and start the watchers. Reads are served meanwhile."""
-    steps: list[Step] = [runtime.clear_reload_only, store.finish_deletions, interfaces.write_loopback, interfaces.prune]
+    steps: list[Step] = [
+        runtime.clear_reload_only,
+        store.finish_deletions,
+        interfaces.write_loopback,
+        interfaces.prune,
+    ]
     if look_after_units is not None:
         steps.append(interfaces.bring_up_all)
     steps += [_restore_scripts, metrics_proxy.follow]
@@ -65,7 +70,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     _look_after_documents(amphora)
     amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(amphora).look)
     amphora.watchers.start(settling.WATCHER, settling.SettlingWatcher(amphora).look)
-    amphora.watchers.start(mastership.WATCHER, mastership.MastershipWatcher(amphora).look)
+    amphora.watchers.start(vrrp.MASTERSHIP_WATCHER, mastership.MastershipWatcher(amphora).look)
     amphora.watchers.start(old_workers.WATCHER, old_workers.OldWorkers(amphora).look)
     amphora.watchers.start(removals.WATCHER, functools.partial(removals.look_after, amphora))
     amphora.watchers.start(

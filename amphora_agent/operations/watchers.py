@@ -12,13 +12,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from amphora_agent.core.wake_ups import aligned
 from amphora_agent.errors import AgentError
+from amphora_agent.host.wake_up import WakeUp
 
 LOG = logging.getLogger(__name__)
 
-# Returns the seconds until the next look, or None when there is nothing to look after any more.
-Look = Callable[[], float | None]
 PAUSE_AFTER_ERROR = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """A pause that ends early when one of the processes ends."""
+
+    seconds: float
+    pids: tuple[int, ...]
+
+
+# Returns the seconds until the next look, or None when there is nothing to look after any more. Long pauses may be
+# shorter, so that the watchers wake up together.
+Look = Callable[[], float | Until | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +56,19 @@ class Watchers:
 
     def __init__(self) -> None:
         self._states: dict[str, WatcherState] = {}
-        self._calls: dict[str, threading.Event] = {}
+        self._calls: dict[str, WakeUp] = {}
 
     def start(self, name: str, look: Look) -> None:
         """Look after something from now on."""
         self._states[name] = WatcherState()
-        self._calls[name] = threading.Event()
+        self._calls[name] = WakeUp()
         threading.Thread(target=self._watch, args=(name, look), name=name, daemon=True).start()
 
     def call(self, name: str) -> None:
         """Have a watcher look at once; one that was not started does not care."""
         call = self._calls.get(name)
         if call is not None:
-            call.set()
+            call.call()
 
     def states(self) -> dict[str, WatcherState]:
         """Return how each watcher fares."""
@@ -64,12 +77,12 @@ class Watchers:
     def _watch(self, name: str, look: Look) -> None:
         call = self._calls[name]
         while (pause := self._look(name, look)) is not None:
-            call.wait(pause)
-            call.clear()
+            seconds, pids = (pause.seconds, pause.pids) if isinstance(pause, Until) else (pause, ())
+            call.wait(aligned(seconds, time.monotonic()), pids)
 
-    def _look(self, name: str, look: Look) -> float | None:
+    def _look(self, name: str, look: Look) -> float | Until | None:
         before, error = self._states[name], ""
-        pause: float | None = PAUSE_AFTER_ERROR
+        pause: float | Until | None = PAUSE_AFTER_ERROR
         try:
             pause = look()
         except (AgentError, OSError) as failure:

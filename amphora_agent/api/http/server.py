@@ -1,15 +1,14 @@
-"""gunicorn, set up as the agent needs it: one threaded worker behind mutual TLS, a companion process beside it.
+"""gunicorn, set up as the agent needs it: one threaded worker behind mutual TLS, in this very process.
 
-Decision: the parent loads neither Flask nor the application; the worker does. Memory shared at a fork does not stay
-shared in CPython, since reference counts are written all over it, and the parent has nothing to do with it.
+Decision: gunicorn's own parent process is not used. A service manager keeps the agent running, and where there is none
+`host/keeper.py` does, in a tenth of the memory. Both hear from the worker itself that requests are served.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
-import socket
+import os
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,24 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.http.message import Request
 from gunicorn.http.wsgi import Response
+from gunicorn.sock import create_sockets
 
 from amphora_agent.api.http.lanes import ALL_THREADS
 from amphora_agent.api.http.tls import ServerContext
+from amphora_agent.api.http.worker import RequestWorker
 from amphora_agent.core.settings import Settings
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import local_socket
-from amphora_agent.host.companion import Companion
 from amphora_agent.host.notify import notify
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
-
-    from amphora_agent.api.http.worker import RequestWorker
 
 LOG = logging.getLogger(__name__)
 
@@ -68,55 +65,13 @@ class RootLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
         )
 
 
-class AgentArbiter(Arbiter):  # type: ignore[misc]
-    """The parent of the worker; it also keeps a companion process running, if it was given one.
-
-    Args:
-        app: what gunicorn serves.
-        companion: the process.
-        door: listens beside what gunicorn listens at.
-    """
-
-    def __init__(self, app: BaseApplication, companion: Companion | None, door: socket.socket | None) -> None:
-        self._companion = companion
-        self._door = door
-        super().__init__(app)
-
-    def start(self) -> None:
-        """Listen; the worker gets every listener."""
-        super().start()
-        if self._door is not None:
-            self.LISTENERS.append(self._door)
-
-    def manage_workers(self) -> None:
-        """Look after the worker, about once a second, and after the companion."""
-        super().manage_workers()
-        notify("WATCHDOG=1")
-        if self._companion is not None:
-            self._companion.keep_running()
-
-    def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
-        """Stop the companion with the rest."""
-        if self._companion is not None:
-            self._companion.stop()
-        # Whoever opened it closes it, and removes its file.
-        if self._door in self.LISTENERS:
-            self.LISTENERS.remove(self._door)
-        super().stop(graceful)
-
-    def handle_usr2(self) -> None:
-        """Ignore what would make gunicorn start a second agent."""
-        LOG.info("ignored SIGUSR2")
-
-
 class HttpsServer(BaseApplication):  # type: ignore[misc]
     """The HTTPS server of one agent, with its UNIX socket.
 
     Args:
         settings: address, port and TLS files.
         create_app: called in the worker.
-        on_worker_start: called in the worker, before its first request, with what tells requests that wait of news.
-        companion: process to keep running beside the worker.
+        on_worker_start: called before the first request, with what tells requests that wait of news.
 
     Raises:
         HostFailure: the TLS files cannot be used, or clients could not be verified.
@@ -127,12 +82,10 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
         settings: Settings,
         create_app: Callable[[], WSGIApplication],
         on_worker_start: Callable[[Callable[[], None]], None],
-        companion: Companion | None,
     ) -> None:
         self._settings = settings
         self._create_app = create_app
         self._on_worker_start = on_worker_start
-        self._companion = companion
         self._context = ServerContext(settings)
         self.local_group = self._local_group()
         super().__init__()
@@ -145,9 +98,7 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
             "bind": f"{host}:{settings.bind_port}",
             "workers": 1,
             "threads": ALL_THREADS,
-            "worker_class": "amphora_agent.api.http.worker.RequestWorker",
             "worker_connections": CONNECTIONS,
-            "timeout": settings.agent_request_read_timeout,
             "graceful_timeout": GRACEFUL_TIMEOUT,
             "keepalive": 75,
             "certfile": settings.agent_server_cert,
@@ -156,11 +107,8 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
             "ssl_context": self._ssl_context,
             "logger_class": RootLogger,
             "accesslog": "-",
-            "pre_fork": lambda _arbiter, _worker: gc.freeze(),
             "post_worker_init": self._post_worker_init,
             "worker_tmp_dir": "/dev/shm",  # noqa: S108 - gunicorn's own liveness file, unlinked at once
-            "proc_name": "amphora-agent",
-            "control_socket_disable": True,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -174,16 +122,23 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
 
         Decision: without its UNIX socket an agent still serves its controller, so what keeps it from listening there is
         logged and no more.
+
+        Raises:
+            HostFailure: the address cannot be listened at.
         """
+        log = RootLogger(self.cfg)
+        try:
+            sockets = create_sockets(self.cfg, log)
+        except SystemExit as error:
+            raise HostFailure("cannot listen", f"{self.cfg.address}") from error
         with contextlib.ExitStack() as stack:
-            door = None
             if self._settings.api_socket is not None:
                 listening = local_socket.listening(Path(self._settings.api_socket), self.local_group)
                 try:
-                    door = stack.enter_context(listening)
+                    sockets.append(stack.enter_context(listening))
                 except HostFailure as error:
                     LOG.error("%s: %s", error, error.detail)
-            AgentArbiter(self, self._companion, door).run()
+            RequestWorker(1, os.getppid(), sockets, self, 0, self.cfg, log).init_process()
 
     def _local_group(self) -> int | None:
         """Return whose members may use the UNIX socket beside root; nobody's when there is no such group."""
@@ -201,3 +156,4 @@ class HttpsServer(BaseApplication):  # type: ignore[misc]
 
     def _post_worker_init(self, worker: RequestWorker) -> None:
         self._on_worker_start(worker.tell)
+        notify("READY=1")

@@ -16,6 +16,7 @@ import errno
 import functools
 import logging
 import selectors
+import signal
 import socket
 import ssl
 import struct
@@ -33,8 +34,10 @@ from amphora_agent.api.http.lanes import Lane, Lanes, lane_of
 from amphora_agent.api.http.peers import local_address, with_peer
 from amphora_agent.api.http.refusals import Refusal, is_for_problems, response
 from amphora_agent.api.http.waiting import StillWaiting, WaitingRoom
+from amphora_agent.core.wake_ups import aligned
 from amphora_agent.host import local_socket
 from amphora_agent.host.memory import give_back
+from amphora_agent.host.notify import feeding_interval, notify
 
 LOG = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ MAX_DISCARD = 256 * 1024 * 1024
 MAX_BUFFERED = 64 * 1024 * 1024
 READ_SIZE = 64 * 1024
 SWEEP_INTERVAL = 1.0
+# How often the loop turns when there is nothing to do and nobody to tell.
+SILENT_INTERVAL = 60.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Of a request, to tell its lane by.
 LANE_BYTES = 64
@@ -109,6 +114,8 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._served_bytes = 0
         self._give_back_at = 0.0
         self._has_news = False
+        self._feeding_interval = feeding_interval() or SILENT_INTERVAL
+        self._next_feed = 0.0
 
     def load_wsgi(self) -> None:
         """Load the application, and put the layers of the transport around it."""
@@ -123,13 +130,21 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._has_news = True
             self.method_queue.defer(self._serve_waiting)
 
+    def init_signals(self) -> None:
+        """Handle the signals as gunicorn's worker does, and ignore what would end it without need."""
+        super().init_signals()
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            signal.signal(number, lambda _number, _frame: None)
+
     def notify(self) -> None:
-        """Tell the parent that requests are served; it starts another worker when it does not hear that for a while.
+        """Tell the service manager that requests are served; it starts another agent when it is not told for a while.
 
         An event loop that turns is not enough: a request that never ends keeps changes, or threads, from others.
         """
-        if not self.tpool.is_stuck(time.monotonic()):
-            super().notify()
+        now = time.monotonic()
+        if now >= self._next_feed and not self.tpool.is_stuck(now):
+            self._next_feed = now + aligned(self._feeding_interval, now)
+            notify("WATCHDOG=1")
 
     def get_thread_pool(self) -> Lanes:
         """Return the threads that serve requests, by kind."""
@@ -195,8 +210,14 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._receive(reception)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait for events, no longer than until the first of the waiting requests is due."""
+        """Wait for events, no longer than until the first of the waiting requests is due.
+
+        Without a connection the next thing that is due is to feed the watchdog; gunicorn would look around each second.
+        """
         now = time.monotonic()
+        is_idle = not (self._receptions or self._waiting or self._served_bytes)
+        if self.alive and is_idle and self._next_feed > now:
+            timeout = self._next_feed - now
         visits = [self._room.visit(reception.connection.sock) for reception in self._waiting.values()]
         ends = [visit.until - now for visit in visits if visit is not None and not self.tpool.is_full(Lane.READS)]
         super().wait_for_and_dispatch_events(max(0.0, min([timeout, *ends])))

@@ -57,9 +57,13 @@ def judge(memory: Memory, pids: Mapping[LoadBalancerId, int | None], now: float)
     seen = {lb_id: _look(memory.get(lb_id), pid, now) for lb_id, pid in pids.items()}
     if any(_is_lost(history, now) for history in seen.values()):
         return seen, Verdict.UNFIT
-    if all(history.is_there and now - history.since >= SETTLED for history in seen.values()):
-        return seen, Verdict.FIT
-    return seen, Verdict.UNCLEAR
+    return seen, Verdict.UNCLEAR if running_pids(seen, now) is None else Verdict.FIT
+
+
+def running_pids(memory: Memory, now: float) -> tuple[int, ...] | None:
+    """Return the masters when all of them have run for a while: nothing changes then until one ends. Else None."""
+    settled = [history.pid for history in memory.values() if history.is_there and now - history.since >= SETTLED]
+    return tuple(pid for pid in settled if pid is not None) if len(settled) == len(memory) else None
 
 
 def _look(before: History | None, pid: int | None, now: float) -> History:

@@ -12,21 +12,21 @@ import contextlib
 import json
 import logging
 import os
-import select
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from amphora_agent.core.backoff import Backoff
 from amphora_agent.core.units import Unit
+from amphora_agent.core.wake_ups import aligned
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import foreign, signals
 from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.files import exists, make_directory, read_optional, remove, write_atomic, write_volatile
 from amphora_agent.host.procfs import command_line, process_start_time, read_pid
+from amphora_agent.host.wake_up import WakeUp
 
 LOG = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class DirectSupervisor:
         self._lock = threading.RLock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._backoff: dict[str, Backoff] = {}
-        self._changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._changed = WakeUp()
 
     def look_after(self) -> float:
         """Start what is wanted and does not run, then wait until a unit ends or is started; called again and again.
@@ -72,7 +72,7 @@ class DirectSupervisor:
         ended = {name for name in settled if pids[name] is None and self._is_wanted(name)}
         is_done = len(settled) == len(names) and not ended
         running = [pid for pid in pids.values() if pid is not None]
-        self._await_change(running, WATCH_INTERVAL if is_done else RETRY_INTERVAL)
+        self._changed.wait(aligned(WATCH_INTERVAL, time.monotonic()) if is_done else RETRY_INTERVAL, running)
         return 0.0
 
     def enable(self, unit: Unit) -> None:
@@ -144,22 +144,6 @@ class DirectSupervisor:
             return file.read().decode("utf-8", "replace")
         return ""
 
-    def _await_change(self, pids: Sequence[int], seconds: float) -> None:
-        """Return when one of the processes ends, when a unit is started, or after so many seconds."""
-        poll = select.poll()
-        poll.register(self._changed, select.POLLIN)
-        with contextlib.ExitStack() as stack:
-            try:
-                for pid in pids:
-                    handle = os.pidfd_open(pid)
-                    stack.callback(os.close, handle)
-                    poll.register(handle, select.POLLIN)
-            except ProcessLookupError:
-                return
-            poll.poll(seconds * 1000)
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._changed)
-
     def _keep_running(self, name: str) -> bool:
         """Start a unit that is wanted and does not run; tell whether that is needed no more."""
         with self._lock:
@@ -212,7 +196,7 @@ class DirectSupervisor:
         self._children[unit.name] = child
         self._backoff.setdefault(unit.name, FRESH.after_start(time.monotonic()))
         self._write_pid(unit.name, child.pid)
-        os.eventfd_write(self._changed, 1)
+        self._changed.call()
         LOG.info("started unit=%s pid=%d", unit.name, child.pid)
 
     def _write_pid(self, name: str, pid: int) -> None:

@@ -13,20 +13,20 @@ from collections.abc import Callable
 from typing import assert_never
 
 from amphora_agent.core.ids import LoadBalancerId
-from amphora_agent.core.keepalived.mastership import Memory, Verdict, judge
+from amphora_agent.core.keepalived.mastership import Memory, Verdict, judge, running_pids
 from amphora_agent.core.settings import Topology
 from amphora_agent.host import files
 from amphora_agent.host.haproxy.observe import master_pid
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.inventory import loadbalancer_ids
 from amphora_agent.operations.keepalived import vrrp
+from amphora_agent.operations.watchers import Until
 
 LOG = logging.getLogger(__name__)
 
-WATCHER = "mastership"
 LOOK_INTERVAL = 0.25
-# Until there is a mastership to lose.
-IDLE_INTERVAL = 2.0
+# While nothing can change that nobody calls for: every HAProxy runs, or there is no mastership to lose.
+IDLE_INTERVAL = 30.0
 # Another operation may be about to change what we want to change; the next look decides anew.
 LOCK_TIMEOUT = 0.1
 
@@ -38,10 +38,16 @@ class MastershipWatcher:
         self._amphora = amphora
         self._memory: Memory = {}
 
-    def look(self) -> float:
-        """Look once, act on it, and return the seconds until the next look."""
-        self._memory = look(self._amphora, self._memory, time.monotonic())
-        return LOOK_INTERVAL if _may_be_master(self._amphora) else IDLE_INTERVAL
+    def look(self) -> float | Until:
+        """Look once, act on it, and return until when the next look can wait."""
+        now = time.monotonic()
+        self._memory = look(self._amphora, self._memory, now)
+        if not _may_be_master(self._amphora):
+            return IDLE_INTERVAL
+        running = running_pids(self._memory, now)
+        if running is None or self._amphora.paths.vrrp.resigned.exists():
+            return LOOK_INTERVAL
+        return Until(IDLE_INTERVAL, running)
 
 
 def _may_be_master(amphora: Amphora) -> bool:

@@ -32,6 +32,8 @@ from amphora_agent.operations.keepalived.life_cycle import Keepalived
 LOG = logging.getLogger(__name__)
 
 RELOAD_ALLOWANCE = 60.0
+# Called when something changes that decides about the mastership, since it looks at nothing else meanwhile.
+MASTERSHIP_WATCHER = "mastership"
 _SCRIPT_MODE = 0o755
 _CHECK_MODE = 0o644
 # Readable by its owner too: the unit has no capability to read a file that its mode forbids.
@@ -54,6 +56,7 @@ def upload(change: Change, body: bytes) -> None:
     refresh_checks(change)
     with reported_as("Error enabling octavia-keepalived service"):
         change.supervisor.enable(life_cycle.of_vrrp(paths).unit)
+    change.watchers.call(MASTERSHIP_WATCHER)
     LOG.info("stored a VRRP configuration bytes=%d", len(body))
 
 
@@ -199,6 +202,7 @@ def record_wanted_state(change: Change, lb_id: LoadBalancerId, action: Action) -
         files.remove(paths.loadbalancer(lb_id).stopped)
     if change.topology is Topology.ACTIVE_STANDBY:
         refresh_checks(change)
+        change.watchers.call(MASTERSHIP_WATCHER)
 
 
 @contextlib.contextmanager
