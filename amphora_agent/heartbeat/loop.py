@@ -128,7 +128,7 @@ class Heartbeat:
             HostFailure: the base directory cannot be read; the next round may work.
         """
         settings = self._settings_file.current()
-        logging.getLogger().setLevel(logging.DEBUG if settings.debug else logging.INFO)
+        _set_level(logging.DEBUG if settings.debug else logging.INFO)
         self._take_back_refused()
         amphora_id, key = self._identify(settings), self._key(settings)
         self._read_destinations(settings)
@@ -272,6 +272,13 @@ class Heartbeat:
             self._notices.report(subject, "does not get its messages; their numbers go to the next one")
         else:
             self._notices.clear(subject, "is sent to again")
+
+
+def _set_level(level: int) -> None:
+    """Log from this level on; setting it makes the logging module forget all that it has worked out, so only anew."""
+    root = logging.getLogger()
+    if root.level != level:
+        root.setLevel(level)
 
 
 def _is_alive(process: ProcessId | None) -> bool:

@@ -3,7 +3,7 @@
 Decision: a message that does not fit one datagram loses whole pools, the largest first, and never a listener; it is
 never split. The controller compares the number of listeners before it believes the amphora alive, and takes a pool or
 member that is absent for offline; half a message would fail it over or make its statuses flap. The dropped pools
-show OFFLINE while the traffic goes on. One pool of random ids fits up to about 3,200 members.
+show OFFLINE while the traffic goes on. One pool of random ids fits up to about 3,400 members.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from amphora_agent.core.heartbeat.counters import Counters, Record, Sample, Totals, advance
-from amphora_agent.core.heartbeat.envelope import seal
+from amphora_agent.core.heartbeat.envelope import MEMORY_MAX, seal
 
 VERSION = 3
 DATAGRAM_MAX = 65507
@@ -154,12 +154,14 @@ def fit(document: Document, key: str, limit: int = DATAGRAM_MAX) -> Datagram:
     Pools go in whole, the largest first, and only as many as needed. A message that is too long without any pool
     is returned as it is, for the caller to refuse.
     """
-    payload = encode(document)
-    data = seal(payload, key)
-    if limit < len(data) < limit * WORTH_ANOTHER_TRY:
-        data = seal(payload, key, level=9)
+    data = seal(encode(document), key)
     if len(data) <= limit:
         return Datagram(data)
+    document = _in_compressible_order(document)
+    if len(data) < limit * WORTH_ANOTHER_TRY:
+        data = seal(encode(document), key, memory=MEMORY_MAX)
+        if len(data) <= limit:
+            return Datagram(data)
     largest_first = sorted(document.pools, key=lambda name: (-len(document.pools[name].members), name))
     low, high = 1, len(largest_first)
     while low < high:
@@ -172,10 +174,22 @@ def fit(document: Document, key: str, limit: int = DATAGRAM_MAX) -> Datagram:
     return Datagram(_seal_without(document, dropped, key), dropped)
 
 
+def _in_compressible_order(document: Document) -> Document:
+    """Return the message with neighbours in each pool whose ids end alike, so that matches begin before an id's end.
+
+    Members have no order in JSON. It saves 1.3 bytes of 20 per member with 3,500 of them: what the order was worth.
+    """
+    pools = {
+        key: Pool(pool.status, dict(sorted(pool.members.items(), key=lambda member: member[0][::-1])))
+        for key, pool in document.pools.items()
+    }
+    return replace(document, pools=pools)
+
+
 def _seal_without(document: Document, dropped: Iterable[str], key: str) -> bytes:
     absent = frozenset(dropped)
     pools = {name: pool for name, pool in document.pools.items() if name not in absent}
-    return seal(encode(replace(document, pools=pools)), key)
+    return seal(encode(replace(document, pools=pools)), key, memory=MEMORY_MAX)
 
 
 def parse_destinations(entries: Iterable[str]) -> tuple[tuple[Destination, ...], tuple[str, ...]]:

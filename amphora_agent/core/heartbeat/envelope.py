@@ -16,18 +16,23 @@ from amphora_agent.errors import MalformedData
 
 HEX_DIGEST = 64
 RAW_DIGEST = 32
+MEMORY_MAX = 9
+_LEVEL = 4
+# In bits; a window that is no larger than the message takes less memory to be cleared.
+_SMALLEST_WINDOW = 9
 MESSAGE_MAX = 64 * 1024 * 1024
 
 
-def seal(payload: bytes, key: str, *, level: int = 4) -> bytes:
+def seal(payload: bytes, key: str, *, memory: int = zlib.DEF_MEM_LEVEL) -> bytes:
     """Return the datagram: the zlib stream of `payload`, then its HMAC-SHA256 as 64 lower-case hex digits.
 
     Args:
         payload: JSON text in UTF-8.
         key: shared with the controllers.
-        level: 1 (fast) to 9 (small).
+        memory: 1 to MEMORY_MAX, zlib's memLevel: with more of it there are fewer blocks, each with tables of its own.
     """
-    deflate = zlib.compressobj(level, strategy=zlib.Z_FILTERED)
+    window = max(_SMALLEST_WINDOW, min(zlib.MAX_WBITS, len(payload).bit_length()))
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, window, memory, zlib.Z_FILTERED)
     compressed = deflate.compress(payload) + deflate.flush()
     return compressed + _mac(compressed, key).hexdigest().encode()
 

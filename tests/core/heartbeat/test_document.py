@@ -123,7 +123,15 @@ def test_no_pool_is_dropped_without_need() -> None:
     document = amphora(1500, 1400, 1300, 1200)
     limit = len(fit(document, "key", 1 << 30).data)
     assert fit(document, "key", limit).dropped == ()
-    assert len(fit(document, "key", limit - 2000).dropped) == 1
+    assert len(fit(document, "key", limit * 9 // 10).dropped) == 1
+
+
+def test_members_in_another_order_are_tried_before_a_pool_is_dropped() -> None:
+    document = amphora(3000)
+    limit = len(fit(document, "key", 1 << 30).data)
+    datagram = fit(document, "key", limit * 96 // 100)
+    assert datagram.dropped == ()
+    assert json.loads(encode(document)) == open_envelope(datagram.data, "key")
 
 
 def test_listeners_that_alone_are_too_many_are_left_to_the_caller() -> None:
