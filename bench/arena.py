@@ -48,9 +48,9 @@ class Arena:
         self.put(f"/1.0/loadbalancer/{LB_ID}/reload")
         return time.monotonic() - began
 
-    def change(self, ids: Sequence[str]) -> float:
+    def change(self, ids: Sequence[str], pools: int = 1) -> float:
         """Upload and reload, then wait until HAProxy serves exactly these members; return the seconds of it all."""
-        config = configuration(self.amphora, ids)
+        config = configuration(self.amphora, ids, pools=pools)
         began = time.monotonic()
         self.apply(config)
         deadline = began + CHANGE_SECONDS
@@ -163,14 +163,16 @@ def member_ids(count: int) -> tuple[str, ...]:
     return tuple(str(uuid.uuid5(uuid.NAMESPACE_OID, f"member {number}")) for number in range(count))
 
 
-def configuration(amphora: RunningAmphora, ids: Sequence[str], *, monitor: bool = True) -> str:
+def configuration(amphora: RunningAmphora, ids: Sequence[str], *, monitor: bool = True, pools: int = 1) -> str:
     """Return a TCP load balancer with these members as the controller renders it, checked every 10 s or not at all.
+
+    The members are dealt out to the pools, of which the listener uses the first.
 
     LEAST_CONNECTIONS, because HAProxy's round robin knows no more than 4,095 servers.
     """
     check = " check inter 10s fall 3 rise 3" if monitor else ""
     address = {key: f"10.30.{number // 250}.{number % 250 + 1}" for number, key in enumerate(ids)}
-    servers = "".join(f"    server {key} {address[key]}:{MEMBER_PORT} weight 1{check}\n" for key in ids)
+    servers = [f"    server {key} {address[key]}:{MEMBER_PORT} weight 1{check}\n" for key in ids]
     state = "    load-server-state-from-file global\n    timeout check 5s\n" if monitor else ""
     return amphora.localised(f"""# Configuration for loadbalancer {LB_ID}
 global
@@ -197,12 +199,17 @@ frontend {LISTENER}
     default_backend {BACKEND}
     timeout client 500000
 
-backend {BACKEND}
+{"".join(_backend(pool, state, servers[pool::pools]) for pool in range(pools))}""")
+
+
+def _backend(pool: int, state: str, servers: Sequence[str]) -> str:
+    name = BACKEND if pool == 0 else f"{uuid.uuid5(uuid.NAMESPACE_OID, f'pool {pool}')}:{LISTENER}"
+    return f"""backend {name}
     mode tcp
     balance leastconn
 {state}    fullconn 4000
     option allbackups
     timeout connect 5000
     timeout server 500000
-{servers}
-""")
+{"".join(servers)}
+"""

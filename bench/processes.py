@@ -59,12 +59,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def whole_cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the CPU time these processes have used so far, threads that ended included, to the clock tick."""
+    """Return the CPU time these processes used so far, threads and children that ended included, to the clock tick."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
+            total += sum(map(int, fields[11:15]))
     return total / os.sysconf("SC_CLK_TCK")
 
 

@@ -199,24 +199,39 @@ def plug(contestant: Contestant) -> Figures:
         return {"plug vip": place.plug_vip_seconds}
 
 
-def apply(contestant: Contestant, sizes: tuple[int, ...] = (2, 100, 1_000)) -> Figures:
+def apply(contestant: Contestant) -> Figures:
     """A change of one member among n: upload, reload, and until HAProxy serves just the new members; p50."""
     figures: Figures = {}
-    for count in sizes:
-        with arena(contestant) as place:
-            ids = member_ids(count + APPLY_ROUNDS)
-            place.apply(configuration(place.amphora, ids[:count]))
-            # A member comes, and goes, and the next one is another: no id comes back.
-            changes = [(*ids[:count], *ids[count + r : count + r + 1 - r % 2]) for r in range(APPLY_ROUNDS)]
-            samples = [place.change(change) for change in changes]
-            figures["plug vip"] = place.plug_vip_seconds
-        figures[f"apply {count}"] = statistics.median(samples)
+    for count in (2, 100, 1_000):
+        figures |= _apply(contestant, f"apply {count}", count)
     return figures
 
 
 def large(contestant: Contestant) -> Figures:
-    """The same among 10,000; minutes, so only when asked for."""
-    return apply(contestant, (10_000,))
+    """The same among 10 x 1,000, 4,000 and 10,000; minutes, so only when asked for."""
+    figures = _apply(contestant, "apply 10 x 1000", 10_000, pools=10)
+    for count in (4_000, 10_000):
+        figures |= _apply(contestant, f"apply {count}", count)
+    return figures
+
+
+def _apply(contestant: Contestant, figure: str, count: int, pools: int = 1) -> Figures:
+    """Return the p50 of changes of one member, and of the CPU time the agent and HAProxy's checks took for each."""
+    with arena(contestant) as place:
+        ids = member_ids(count + APPLY_ROUNDS)
+        place.change(ids[:count], pools)
+        # A member comes, and goes, and the next one is another: no id comes back.
+        changes = [(*ids[:count], *ids[count + r : count + r + 1 - r % 2]) for r in range(APPLY_ROUNDS)]
+        samples, used = [], []
+        for change in changes:
+            before = processes.whole_cpu_seconds(place.amphora.agent_pids())
+            samples.append(place.change(change, pools))
+            used.append(processes.whole_cpu_seconds(place.amphora.agent_pids()) - before)
+    return {
+        figure: statistics.median(samples),
+        f"{figure} cpu": statistics.mean(used),
+        "plug vip": place.plug_vip_seconds,
+    }
 
 
 def churn(contestant: Contestant) -> Figures:

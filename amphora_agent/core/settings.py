@@ -99,6 +99,7 @@ class Settings:
     hard_stop_after: int = 14400
     max_old_workers: int = 50
     runtime_changes: bool = True
+    reduced_checks: bool = True
     new_members_start_down: bool = False
     configuration_firewall: FirewallMode = FirewallMode.ENFORCE
     configuration_allow: tuple[str, ...] = ()
@@ -160,6 +161,7 @@ def parse_settings(text: str) -> Settings:
         netns=reader.text("amphora_agent", "netns", default.netns),
         hard_stop_after=reader.integer("amphora_agent", "hard_stop_after", default.hard_stop_after, 1, 2_000_000),
         max_old_workers=reader.integer("amphora_agent", "max_old_workers", default.max_old_workers, 1, 1000),
+        reduced_checks=reader.boolean("amphora_agent", "reduced_checks", default=default.reduced_checks),
         runtime_changes=reader.boolean("amphora_agent", "runtime_changes", default=default.runtime_changes),
         new_members_start_down=reader.boolean(
             "amphora_agent", "new_members_start_down", default=default.new_members_start_down

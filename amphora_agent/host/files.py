@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 from amphora_agent.errors import HostFailure, failing_as
@@ -226,8 +227,30 @@ def _described(path: Path) -> bytes:
     return b"%s\0%d\0%s" % (os.fsencode(path.name), len(data), data)
 
 
+def link_durable(path: Path, other: Path) -> None:
+    """Give a file a second name on the same disk, unless there is a file of that name; both survive a power cut.
+
+    Raises:
+        HostFailure: it has no second name.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            other.hardlink_to(path)
+            sync(other.parent)
+    except OSError as error:
+        raise HostFailure(f"cannot link {path}", error.strerror or str(error)) from error
+
+
+def age(path: Path) -> float | None:
+    """Return the seconds since a file was written, None when there is none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+
+
 def move_away(path: Path, target: Path) -> None:
-    """Rename a directory to a place on the same disk, for good: nobody finds it under its old name after a power cut.
+    """Rename to a place on the same disk, for good: nobody finds it under its old name after a power cut.
 
     Raises:
         HostFailure: it is where it was.

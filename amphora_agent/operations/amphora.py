@@ -17,6 +17,7 @@ from amphora_agent.core.paths import Paths
 from amphora_agent.core.settings import Settings, Topology
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor.protocol import Supervisor
+from amphora_agent.operations.acceptance import Acceptances
 from amphora_agent.operations.change_record import ChangeRecord
 from amphora_agent.operations.events import EventLog
 from amphora_agent.operations.network.advertisements import Advertisements
@@ -99,6 +100,7 @@ class Amphora:
     supervisor: Supervisor
     lock: ChangeLock = field(default_factory=ChangeLock)
     changes: ChangeRecord = field(default_factory=ChangeRecord)
+    acceptances: Acceptances = field(default_factory=Acceptances)
     watchers: Watchers = field(default_factory=Watchers)
     advertisements: Advertisements = field(default_factory=Advertisements)
     events: EventLog = field(default_factory=EventLog)

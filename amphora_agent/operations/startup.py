@@ -10,7 +10,7 @@ from amphora_agent.errors import AgentError
 from amphora_agent.host import files
 from amphora_agent.operations import metrics_proxy
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.haproxy import old_workers, removals, runtime, store
+from amphora_agent.operations.haproxy import checks, old_workers, removals, runtime, store
 from amphora_agent.operations.inventory import lvs_listener_ids
 from amphora_agent.operations.keepalived import lvs_listeners, mastership, vrrp
 from amphora_agent.operations.network import advertisements, interfaces, nic_watch, settling
@@ -53,6 +53,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     steps: list[Step] = [
         runtime.clear_reload_only,
         store.finish_deletions,
+        checks.complete_all,
         interfaces.write_loopback,
         interfaces.prune,
     ]
@@ -72,6 +73,7 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     amphora.watchers.start(settling.WATCHER, settling.SettlingWatcher(amphora).look)
     amphora.watchers.start(vrrp.MASTERSHIP_WATCHER, mastership.MastershipWatcher(amphora).look)
     amphora.watchers.start(old_workers.WATCHER, old_workers.OldWorkers(amphora).look)
+    amphora.watchers.start(checks.WATCHER, functools.partial(checks.look_after, amphora))
     amphora.watchers.start(removals.WATCHER, functools.partial(removals.look_after, amphora))
     amphora.watchers.start(
         advertisements.WATCHER, functools.partial(amphora.advertisements.send_due, amphora.paths.netns)

@@ -98,6 +98,7 @@ def test_what_cannot_be_meant_is_refused_with_its_place(text: str) -> None:
         ("hard_stop_after", "amphora_agent", "0", False),
         ("max_old_workers", "amphora_agent", "-", True),
         ("runtime_changes", "amphora_agent", "perhaps", True),
+        ("reduced_checks", "amphora_agent", "perhaps", True),
         ("new_members_start_down", "amphora_agent", "2", True),
         ("use_syslog", "DEFAULT", "perhaps", True),
         ("debug", "DEFAULT", "perhaps", True),

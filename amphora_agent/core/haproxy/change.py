@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from amphora_agent.core.haproxy.config import Config, Section, changed_lines, parse, significant_lines
+from amphora_agent.core.haproxy.config import Config, Section, changed_lines, parse_again, significant_lines
 from amphora_agent.core.haproxy.plan import ORDERLESS_ALGORITHMS, Obstacle, Plan, Planner, Side
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
@@ -126,7 +126,7 @@ def decide(
         return Reload("HAProxy was started by someone else since the last change")
     if applied.is_unfinished:
         return Reload("the last change was interrupted")
-    old = stored.parsed if applied.config == stored.config else parse(applied.config)
+    old = stored.parsed if applied.config == stored.config else parse_again(applied.config)
     change = describe_change(old, stored.parsed) or _changed_file(applied, stored)
     if change is None:
         return Nothing("HAProxy already runs this configuration")

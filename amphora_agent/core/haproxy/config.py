@@ -9,6 +9,7 @@ cost a reload.
 
 from __future__ import annotations
 
+import functools
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -119,6 +120,12 @@ def parse(text: str) -> Config:
         for (number, words), end in zip(headers, ends, strict=False)
     )
     return Config(tuple(lines[: headers[0][0] if headers else len(lines)]), tuple(sections))
+
+
+@functools.lru_cache(maxsize=4)
+def parse_again(text: str) -> Config:
+    """Return `parse(text)`, remembered: one change needs the models of the configuration before and after it often."""
+    return parse(text)
 
 
 def _header_candidates(text: str) -> Iterator[int]:

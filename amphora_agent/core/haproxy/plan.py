@@ -10,13 +10,14 @@ stands behind which loaded name (`aliases`); a reload makes the names equal agai
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from amphora_agent.core.haproxy.config import Config, Section, changed_lines, section_words, significant_lines
 from amphora_agent.core.haproxy.grammar import first_words
-from amphora_agent.core.haproxy.server_line import SAFE_WORD, Server, parse_server
+from amphora_agent.core.haproxy.server_line import NAMED_SERVER, SAFE_WORD, Server, parse_server
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
     AddServer,
@@ -51,6 +52,7 @@ SAFE_REMOVAL_VERSIONS = ((Version(2, 8, 10), Version(2, 9)), (Version(3, 0), Ver
 # 3.2.6 on, mended in 3.2.19 ("Only requeue servers if they are up" in its changelog; 3.2.26 was tried). Which 3.3 has
 # the fix is not known.
 _LEASTCONN_ABORTS = ((Version(3, 2, 6), Version(3, 2, 19)), (Version(3, 3), Version(3, 4)))
+_SERVER_LINE = re.compile(r"\s*server(?!\S)")
 _KINDS = {"crt": FileKind.CERTIFICATE, "ca-file": FileKind.CA, "crl-file": FileKind.CRL}
 _COST: dict[type[RuntimeStep], int] = {
     AddServer: 3,
@@ -507,15 +509,20 @@ def _servers(section: Section) -> dict[str, str]:
     Raises:
         _Obstructed: a name stands there twice, or cannot be said in a command.
     """
-    lines = [line for line in section.lines if _is_server_line(line)]
-    found = {line.split(None, 2)[1]: line for line in lines if len(line.split(None, 2)) > 1}
-    if len(found) < len(lines) or not all(SAFE_WORD.match(name) for name in found):
+    found: dict[str, str] = {}
+    count = 0
+    for line in section.lines:
+        named = NAMED_SERVER.match(line)
+        if named is not None:
+            found[named[1]] = line
+        count += named is not None or _is_server_line(line)
+    if len(found) < count or not all(map(SAFE_WORD.match, found)):
         raise _Obstructed(f"{_changed(section)}: its servers' names are not understood")
     return found
 
 
 def _is_server_line(line: str) -> bool:
-    return line.lstrip().startswith("server") and line.split(None, 1)[0] == "server"
+    return _SERVER_LINE.match(line) is not None
 
 
 def _frame(lines: list[Words]) -> list[Words]:

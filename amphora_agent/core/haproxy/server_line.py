@@ -16,6 +16,8 @@ from amphora_agent.core.numbers import parse_number
 
 # Nothing HAProxy's command line interface treats specially: no blank, `;`, `\`, `<`, quote or control character.
 SAFE_WORD = re.compile(r"[A-Za-z0-9_.:/,@+=%!()*|~^-]+\Z")
+# Tells which of 10,000 lines is a server's, and its name, without splitting them.
+NAMED_SERVER = re.compile(r"\s*server\s+(\S+)")
 WEIGHT_MAX = 256
 
 # Every option the controller's releases write is accepted for servers added at run time, `cookie` from 3.0 on.

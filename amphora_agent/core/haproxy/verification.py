@@ -16,7 +16,7 @@ from typing import TypeAlias
 from amphora_agent.core.haproxy.config import Config, Section
 from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.core.haproxy.runtime import file_of
-from amphora_agent.core.haproxy.server_line import Server, parse_server
+from amphora_agent.core.haproxy.server_line import NAMED_SERVER, Server, parse_server
 from amphora_agent.core.haproxy.servers_state import ServerState, parse_servers_state, server_lines, text_of
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
@@ -153,11 +153,7 @@ def _added_certificate_question(step: RuntimeStep, payloads: Mapping[str, str]) 
 
 def _servers_question(section: Section, changed: set[str], removing: frozenset[str]) -> ServersQuestion:
     # The plan was made from these very lines: each has a plain name.
-    lines = {
-        fields[1]: line
-        for line in section.lines
-        if (fields := line.split(None, 2))[:1] == ["server"] and len(fields) > 1
-    }
+    lines = {found[1]: line for line in section.lines if (found := NAMED_SERVER.match(line))}
     parsed = (parse_server(split_words(lines[name])) for name in sorted(changed & lines.keys()))
     return ServersQuestion(
         backend=section.name,

@@ -21,6 +21,15 @@ def installed_version(command: str) -> Version:
     Raises:
         HostFailure: it does not run, or prints no version.
     """
+    return _version(*identity(command))
+
+
+def identity(command: str) -> tuple[str, tuple[int, int]]:
+    """Return the path of the binary, and what tells it from another one at the same path.
+
+    Raises:
+        HostFailure: there is none.
+    """
     path = shutil.which(command)
     if path is None:
         raise HostFailure(f"cannot run {command}", "no such program")
@@ -28,7 +37,7 @@ def installed_version(command: str) -> Version:
         stat = Path(path).stat()
     except OSError as error:
         raise HostFailure(f"cannot run {command}", error.strerror or str(error)) from error
-    return _version(path, (stat.st_ino, stat.st_mtime_ns))
+    return path, (stat.st_ino, stat.st_mtime_ns)
 
 
 def worker_group() -> str:

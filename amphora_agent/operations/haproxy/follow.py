@@ -29,7 +29,7 @@ from amphora_agent.host.procfs import takes_signal
 from amphora_agent.operations import certificates, metrics_proxy
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.amphora import Amphora, Change
-from amphora_agent.operations.haproxy import drains, foreign, removals, runtime, stored_files
+from amphora_agent.operations.haproxy import checks, drains, foreign, removals, runtime, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, is_alive, read_applied, stored_config
 from amphora_agent.operations.keepalived import vrrp
 from amphora_agent.operations.network import interfaces
@@ -108,8 +108,10 @@ def _follow(change: Change, instance: Instance, stored: Stored) -> Performed:
         case Nothing() | Runtime():
             pass
         case Start():
+            checks.complete(change, instance.lb_id)
             _record(change, instance, stored, _start(change, instance, stored))
         case Reload():
+            checks.complete(change, instance.lb_id)
             _refuse_taken_ports(change, instance, stored, applied)
             _record(change, instance, stored, _reload(change, instance, stored))
         case _:

@@ -6,7 +6,6 @@ Order of every change: validate, make durable, then touch the running process; w
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy import process as haproxy_process
@@ -14,18 +13,15 @@ from amphora_agent.core.haproxy.version import Version
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.core.paths import LoadBalancerPaths
 from amphora_agent.errors import InvalidRequest, reported_as
-from amphora_agent.host import files, machine
-from amphora_agent.host.confinement import Limits, run_confined
+from amphora_agent.host import files
 from amphora_agent.host.haproxy import binary as haproxy_binary
-from amphora_agent.operations import metrics_proxy, metrics_record
+from amphora_agent.operations import metrics_proxy
 from amphora_agent.operations.amphora import Change
-from amphora_agent.operations.haproxy import firewall, foreign, stored_files
+from amphora_agent.operations.haproxy import checks, firewall, foreign, stored_files
 from amphora_agent.operations.haproxy.instance import Instance, instance_of, read_applied
 from amphora_agent.operations.keepalived import vrrp
 
 LOG = logging.getLogger(__name__)
-
-CHECK_TIMEOUT = 55.0
 
 
 def upload(change: Change, peer: str, lb_id: LoadBalancerId, body: bytes) -> None:
@@ -56,7 +52,7 @@ def upload(change: Change, peer: str, lb_id: LoadBalancerId, body: bytes) -> Non
     _write_agent_config(change, instance, version)
     stored = files.read_optional(instance.paths.config)
     if stored != text.encode() or not _is_applied(instance, stored):
-        _check_and_store(change, instance, text)
+        checks.check_and_store(change, instance, text)
     _write_environment(change, instance)
     with reported_as("Error enabling octavia-keepalived service"):  # the contract's words
         change.supervisor.enable(instance.unit)
@@ -111,6 +107,7 @@ def _finish_deletion(change: Change, own: LoadBalancerPaths) -> None:
     for path in (own.stats_socket, own.certs, own.deleted, own.agent):
         files.remove(path)
     change.changes.forget(own.lb_id)
+    change.acceptances.last.pop(own.lb_id, None)
 
 
 def _is_applied(instance: Instance, stored: bytes) -> bool:
@@ -121,30 +118,10 @@ def _is_applied(instance: Instance, stored: bytes) -> bool:
     return applied.digests == stored_files.gather(applied.config).digests
 
 
-def _check_and_store(change: Change, instance: Instance, text: str) -> None:
-    candidate = instance.paths.config.with_name("haproxy.cfg.new")
-    files.write_volatile(candidate, text.encode())
-    _check(change, instance, candidate)
-    files.rename_durable(candidate, instance.paths.config)
-
-
-def _check(change: Change, instance: Instance, candidate: Path) -> None:
-    read = haproxy_process.config_files(instance.paths, candidate, _group_file(change))
-    argv = haproxy_process.check_argv(change.started.haproxy_cmd, read, instance.peer)
-    memory = machine.memory().get("MemTotal", 0) * 1024
-    limits = Limits(time=CHECK_TIMEOUT, cpu=int(CHECK_TIMEOUT), memory=memory)
-    done = run_confined(argv, (*read, instance.paths.servers_state, instance.paths.certs), limits)
-    if done.code != 0:
-        change.changes.refused += 1
-        metrics_record.write(change)
-        files.rename_durable(candidate, candidate.with_name("haproxy.cfg.new-failed"))
-        raise InvalidRequest("Invalid request", done.output)
-
-
 def _write_agent_config(change: Change, instance: Instance, version: Version) -> None:
     """Write our second HAProxy file where it differs; it follows from our settings alone."""
     own = instance.paths
-    group = None if _group_file(change) is not None else haproxy_binary.worker_group()
+    group = None if checks.group_file(change) is not None else haproxy_binary.worker_group()
     text = haproxy_process.agent_config(own, change.started, version, group)
     files.write_if_changed(own.agent_config, text.encode())
 
@@ -152,11 +129,6 @@ def _write_agent_config(change: Change, instance: Instance, version: Version) ->
 def _write_environment(change: Change, instance: Instance) -> None:
     """Write the template unit's environment where it differs: the peer's name is of the upload that was accepted."""
     own = instance.paths
-    read = haproxy_process.config_files(own, own.config, _group_file(change))
+    read = haproxy_process.config_files(own, own.config, checks.group_file(change))
     environment = haproxy_process.environment(own, change.started.haproxy_cmd, read, instance.peer)
     files.write_if_changed(own.environment, environment.encode())
-
-
-def _group_file(change: Change) -> Path | None:
-    """Return the image's file that names HAProxy's group, None outside an image."""
-    return change.paths.user_group if files.exists(change.paths.user_group) else None

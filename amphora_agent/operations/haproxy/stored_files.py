@@ -21,7 +21,7 @@ def gather(text: str, unwritten: Mapping[str, bytes] | None = None) -> Stored:
         unwritten: path -> content of files that are not on the disk yet, or not like this.
     """
     ahead = unwritten or {}
-    config = haproxy_config.parse(text)
+    config = haproxy_config.parse_again(text)
     lists = haproxy_config.crt_lists(config)
     pending = sorted(haproxy_config.referenced_files(config))
     digests: dict[str, str] = {}

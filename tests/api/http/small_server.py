@@ -129,7 +129,7 @@ def main(place: Path, port: int, group: str | None) -> None:
         api_socket=str(place / "api.sock"),
         api_socket_group=group,
     )
-    HttpsServer(settings, lambda: application(events), events.subscribe, None).run()
+    HttpsServer(settings, lambda: application(events), events.subscribe).run()
 
 
 if __name__ == "__main__":
