@@ -30,6 +30,8 @@ LOG = logging.getLogger(__name__)
 FRESH = Backoff(first=1.0, longest=30.0, settled_after=60.0)
 EXIT_CRASHED = 70
 LONGEST_SLEEP = 3600.0
+# As long as systemd waits for a service by default.
+START_SECONDS = 90.0
 _STOP_POLL = 0.01
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -44,8 +46,8 @@ class Child:
         name: the process's name, at most 15 bytes of it are seen.
         main: what it runs; returns its exit code.
         stop_seconds: how long it may take to end after SIGTERM.
-        watchdog: seconds within which it has to say `WATCHDOG=1` again and again, None when it says nothing. The end
-            of one that is watched before its first `READY=1` is the end of all: it cannot start.
+        watchdog: seconds within which it has to say `WATCHDOG=1` again and again once it has said `READY=1`; None when
+            it says nothing. If one that is watched ends before it was ever ready, it cannot start, and all end.
     """
 
     def __init__(self, name: str, main: Callable[[], int], stop_seconds: float, watchdog: float | None = None) -> None:
@@ -56,6 +58,7 @@ class Child:
         self.pid: int | None = None
         self.handle = -1
         self.is_proven = watchdog is None
+        self.is_ready = False
         self.heard = 0.0
         self.backoff = FRESH
 
@@ -63,7 +66,12 @@ class Child:
         """Return when something has to be done if nothing is heard until then: a start, or an end by force."""
         if self.pid is None:
             return (self.backoff.started or now) + self.backoff.pause
-        return now + LONGEST_SLEEP if self.watchdog is None else self.heard + self.watchdog
+        return now + LONGEST_SLEEP if self.patience is None else self.heard + self.patience
+
+    @property
+    def patience(self) -> float | None:
+        """How long nothing has to be heard from it before it counts as hung."""
+        return self.watchdog if self.watchdog is None or self.is_ready else max(self.watchdog, START_SECONDS)
 
 
 class Keeper:
@@ -98,13 +106,13 @@ class Keeper:
         if child.pid is None:
             if child.backoff.is_over(now):
                 self._start(child, now)
-        elif child.watchdog is not None and now - child.heard >= child.watchdog:
+        elif child.patience is not None and now - child.heard >= child.patience:
             LOG.error("killing a process that hangs name=%s pid=%d", child.name, child.pid)
             _signal(child, signal.SIGKILL)
             child.heard = now
 
     def _start(self, child: Child, now: float) -> None:
-        child.backoff, child.heard = child.backoff.after_start(now), now
+        child.backoff, child.heard, child.is_ready = child.backoff.after_start(now), now, False
         gc.freeze()
         parent, pid = os.getpid(), os.fork()
         if pid == 0:
@@ -129,7 +137,8 @@ class Keeper:
         for child in self._children:
             if child.pid in senders:
                 child.heard = time.monotonic()
-                child.is_proven = child.is_proven or b"READY=1" in data.split(b"\n")
+                child.is_ready = child.is_ready or b"READY=1" in data.split(b"\n")
+                child.is_proven = child.is_proven or child.is_ready
                 notify(data.decode("utf-8", "replace"))
 
     def _await_end(self, child: Child) -> None:
