@@ -6,6 +6,7 @@ import json
 import os
 import random
 import threading
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 import pytest
@@ -283,3 +284,52 @@ def test_random_edits_are_planned_as_they_are_then_made(machine: Machine, agent:
         via = {line.split(" via ")[0] for line in machine.routes("eth2") if " via " in line}
         assert via == {each["destination"] for each in wanted["routes"]}
         assert put(agent, "eth2", wanted)["steps"] == []
+
+
+def test_the_kernel_takes_whatever_is_not_refused_before(machine: Machine, agent: FlaskClient) -> None:
+    chance = random.Random(os.environ["AMPHORA_SEED"])  # noqa: S311 - for tests
+    put(agent, VIP_MAC, VIP)
+    machine.inside_run("sysctl", "-qw", "net.ipv6.conf.eth1.accept_dad=0")
+    made = 0
+    for _ in range(150):
+        wanted = _anything(chance)
+        answer = agent.put("/2.0/interfaces/eth1", json=wanted)
+        assert answer.status_code in {200, 422}, (wanted, answer.text)
+        if answer.status_code == 200:
+            made += 1
+            assert put(agent, "eth1", wanted)["steps"] == [], wanted
+    assert made > 10
+
+
+def _anything(chance: random.Random) -> Json:
+    """Return a VIP interface of odd values, about half of which no kernel would take."""
+
+    def address(version: int) -> str:
+        if version == 4:
+            odd = ["0.0.0.1", "10.9.0.5", "100.64.0.1", "169.254.1.1", "198.18.0.1", "239.1.1.1", "240.0.0.1"]
+            return chance.choice([*odd, str(IPv4Address(chance.getrandbits(32))), f"10.9.0.{chance.randrange(256)}"])
+        odd = [
+            "::2",
+            "::ffff:10.0.0.1",
+            "64:ff9b::1",
+            "2001:db8::5",
+            "2002::1",
+            "fc00::1",
+            "fe80::1",
+            "fec0::1",
+            "ff0e::1",
+        ]
+        return chance.choice([*odd, str(IPv6Address(chance.getrandbits(128))), f"2001:db8::{chance.randrange(256):x}"])
+
+    def network(version: int) -> str:
+        host = f"{address(version)}/{chance.randrange(33 if version == 4 else 129)}"
+        return str(ip_network(host, strict=False))
+
+    version = chance.choice([4, 4, 6])
+    lengths = [8, 24, 30, 31, 32] if version == 4 else [48, 64, 127, 128]
+    return {
+        "addresses": [f"{address(version)}/{chance.choice(lengths)}" for _ in range(chance.randint(1, 2))],
+        "vips": [address(version)],
+        "gateways": [address(version)] if chance.random() < 0.5 else [],
+        "routes": [{"destination": network(version), "nexthop": address(version)} for _ in range(chance.randint(0, 2))],
+    }
