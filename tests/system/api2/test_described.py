@@ -93,8 +93,8 @@ LIKELY: Mapping[str, tuple[Any, ...]] = {
     "default_pool": ("web", "db", None),
     "redirect_pool": ("web", None),
     "allowed_cidrs": (["10.0.0.0/8"], []),
-    "addresses": (["10.20.0.5/24"], ["10.20.0.5/24", "2001:db8:20::5/64"], []),
-    "gateway": ("10.20.0.1", None),
+    "addresses": (["10.20.0.5/24"], ["10.20.0.5/24", "10.20.0.6/24"]),
+    "gateways": ([],),
     "mtu": (1400, None),
     "insert_headers": ({"X-Forwarded-For": "true"}, {}),
     "session_persistence": (None, {"type": "SOURCE_IP"}, {"type": "HTTP_COOKIE"}),
@@ -150,10 +150,16 @@ class Caller:
             case.query["wait"] = min(case.query["wait"], 0)
         if self.random.random() < 0.8:
             case.body = self._likely(case.body)
-            if isinstance(case.body, dict) and "vips" in case.body:
+            if "interface" in case.path_parameters and isinstance(case.body, dict):
+                case.body["vips"] = []
+            elif isinstance(case.body, dict) and "vips" in case.body:
                 case.body = self._blended(SHOP, case.body)
             if isinstance(case.body, dict) and "name" in case.body:
                 case.body["name"] = case.path_parameters.get("member") or case.path_parameters.get("lb")
+
+        if "interface" in case.path_parameters and isinstance(case.body, dict) and not case.body.get("addresses"):
+            # Each request without any would wait for a DHCP server.
+            case.body["addresses"] = self.random.choice(LIKELY["addresses"])
 
     def _ask(self, prepared: requests.PreparedRequest) -> Reply:
         if self._connection is None:
