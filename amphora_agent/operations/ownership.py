@@ -42,6 +42,18 @@ def require_controllers(change: Change, lb_id: LoadBalancerId) -> None:
         raise Conflict("Owned by API 2.0", f"a document describes {lb_id}; change or delete that")
 
 
+def require_controllers_listener(change: Change, listener_id: ListenerId, text: bytes) -> None:
+    """Refuse an upload by API 1.0 of an LVS listener that a document made, or of one for a document's load balancer.
+
+    Raises:
+        Conflict: it is API 2.0's.
+    """
+    require_controllers(change, LoadBalancerId(listener_id))
+    named = parse(text.decode("utf-8", "replace")).loadbalancer_id
+    if named is not None:
+        require_controllers(change, LoadBalancerId(named))
+
+
 def require_controllers_vrrp(change: Change) -> None:
     """Refuse a change by API 1.0 of the pair's keepalived that a document made.
 

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from amphora_agent.api.v1.identity import amphora_id, listener_id
 from amphora_agent.api.v1.loadbalancers import md5
-from amphora_agent.core.ids import ListenerId, LoadBalancerId
+from amphora_agent.core.ids import ListenerId
 from amphora_agent.operations import ownership
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.keepalived import lvs_listeners
@@ -18,7 +18,7 @@ def put_udp_listener(amphora: Amphora, amphora_name: str, listener_name: str) ->
     amphora_id(amphora_name)
     target, body = listener_id(listener_name), request.get_data()
     with amphora.changing() as change:
-        ownership.require_controllers(change, LoadBalancerId(target))
+        ownership.require_controllers_listener(change, target, body)
         lvs_listeners.upload(change, target, body)
     return {"message": "OK"}, {"ETag": md5(body)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amphora_agent.core.document.model import Document
 from amphora_agent.core.document.place import Place, haproxy_listeners, lvs_listeners
@@ -76,11 +76,16 @@ def _trouble(amphora: Amphora, lb_id: LoadBalancerId, document: Document) -> str
 
 
 def _trouble_of_haproxy(amphora: Amphora, lb_id: LoadBalancerId) -> str:
-    """Return why HAProxy would have to be started, changed or reloaded; empty when it runs what is stored."""
+    """Return why HAProxy would have to be started, changed or reloaded; empty when it runs what is stored.
+
+    One that somebody else has started, after a reboot say, has read what is stored.
+    """
     own = amphora.paths.loadbalancer(lb_id)
     if not instance.exists(amphora, lb_id):
         return "no configuration of HAProxy is stored"
     stored = stored_files.gather(instance.stored_config(amphora, lb_id).decode("utf-8", "replace"))
-    worker = ask_worker(own.admin_socket)
-    decision = decide(instance.read_applied(own), stored, None if worker is None else worker.process, Permissions())
+    worker, applied = ask_worker(own.admin_socket), instance.read_applied(own)
+    if worker is not None and applied is not None and applied.worker != worker.process:
+        applied = replace(applied, worker=worker.process, is_unfinished=False)
+    decision = decide(applied, stored, None if worker is None else worker.process, Permissions())
     return "" if isinstance(decision, Nothing) else decision.reason
