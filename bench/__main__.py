@@ -15,7 +15,7 @@ from testbed import octavia_venv
 EXISTING = Contestant(
     "existing", lambda: str(octavia_venv.install() / "bin" / "python"), ("octavia", "pyroute2"), their_agent
 )
-OURS = Contestant("ours", lambda: sys.executable, ("amphora-agent",), our_agent)
+OURS = Contestant("ours", lambda: sys.executable, ("amphora-agent",), our_agent, has_api_2=True)
 # Measures the controller, not the two agents side by side, and so stands alone.
 FLEET = "fleet"
 # Nothing to compare: draws.

@@ -60,9 +60,9 @@ class Arena:
             time.sleep(0.002)
         return time.monotonic() - began
 
-    def serving(self) -> frozenset[str]:
-        """Return the members the running HAProxy gives connections to; none while it does not answer."""
-        path = self.amphora.base / f"{LB_ID}.sock"
+    def serving(self, lb_id: str = LB_ID) -> frozenset[str]:
+        """Return the members a load balancer's HAProxy gives connections to; none while it does not answer."""
+        path = self.amphora.base / f"{lb_id}.sock"
         text = bytearray()
         with socket.socket(socket.AF_UNIX) as stats, contextlib.suppress(OSError):
             stats.settimeout(CHANGE_SECONDS)

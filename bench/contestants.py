@@ -17,13 +17,15 @@ Options = Mapping[str, Mapping[str, str]]
 class Contestant:
     """An agent: its name in the table, the Python it is installed for, the package, and how to start one.
 
-    `start(options, started)` gives a context manager; its amphora has the paths of an image.
+    `start(options, started)` gives a context manager; its amphora has the paths of an image. `has_api_2`: whether
+    documents can be put.
     """
 
     name: str
     python: Callable[[], str]
     packages: tuple[str, ...]
     start: Callable[[Options, bool], AbstractContextManager[RunningAmphora]]
+    has_api_2: bool = False
 
 
 @contextlib.contextmanager

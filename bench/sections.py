@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 
-from bench import processes
+from bench import documents, processes
 from bench.arena import LISTENER, PORT, Arena, arena, configuration, member_ids
 from bench.contestants import Contestant
 from bench.idle import idle
@@ -325,6 +325,8 @@ SECTIONS: dict[str, Callable[[Contestant], Figures]] = {
     "ceiling": ceiling,
     "scrape": scrape,
     "tool": tool,
+    "api2": documents.members,
+    "api2-memory": documents.memory,
     "large": large,
 }
 ON_REQUEST = ("large",)
