@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from amphora_agent.host.files import TEMPORARY_SUFFIX
+
+Obstacle = Callable[[Path], contextlib.AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
@@ -22,3 +24,14 @@ def refused(path: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             obstacle.rmdir()
+
+
+@contextlib.contextmanager
+def unmade(path: Path) -> Iterator[None]:
+    """Have a file that is not there fail to be created for the length of the block; removing it works."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(path.parent / "nowhere" / "file")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

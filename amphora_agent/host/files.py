@@ -49,8 +49,44 @@ def write_volatile(path: Path, data: bytes, mode: int = 0o600) -> None:
     _replace(path, data, mode, is_durable=False)
 
 
+def write_atomic_twice(first: Path, second: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace two files of one directory by the same data: first one, then the other, for the price of one.
+
+    Raises:
+        HostFailure: the second one has its old content still; the first one may be new.
+    """
+    _replace(first, data, mode, is_durable=False)
+    temporary = _temporary(second)
+    try:
+        sync(first)
+        temporary.hardlink_to(first)
+        temporary.replace(second)
+        sync(second.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise HostFailure(f"cannot write {second}", error.strerror or str(error)) from error
+
+
+def create_durable(path: Path) -> None:
+    """Create an empty file, if it is not there; it is found after a power cut.
+
+    Raises:
+        HostFailure: it cannot be made.
+    """
+    try:
+        path.touch(mode=0o600)
+        sync(path.parent)
+    except OSError as error:
+        raise HostFailure(f"cannot write {path}", error.strerror or str(error)) from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name[:_SHOWN_NAME]}.{os.getpid()}-{threading.get_ident()}{TEMPORARY_SUFFIX}")
+
+
 def _replace(path: Path, data: bytes, mode: int, *, is_durable: bool) -> None:
-    temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{os.getpid()}-{threading.get_ident()}{TEMPORARY_SUFFIX}")
+    temporary = _temporary(path)
     try:
         with os.fdopen(os.open(temporary, _NEW_FILE, mode), "wb") as file:
             os.fchmod(file.fileno(), mode)

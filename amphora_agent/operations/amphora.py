@@ -21,6 +21,7 @@ from amphora_agent.operations.acceptance import Acceptances
 from amphora_agent.operations.change_record import ChangeRecord
 from amphora_agent.operations.events import EventLog
 from amphora_agent.operations.network.advertisements import Advertisements
+from amphora_agent.operations.parsed_files import ParsedFiles
 from amphora_agent.operations.watchers import Watchers
 
 
@@ -104,6 +105,7 @@ class Amphora:
     watchers: Watchers = field(default_factory=Watchers)
     advertisements: Advertisements = field(default_factory=Advertisements)
     events: EventLog = field(default_factory=EventLog)
+    parsed: ParsedFiles = field(default_factory=ParsedFiles)
 
     @property
     def topology(self) -> Topology:

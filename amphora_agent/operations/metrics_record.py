@@ -91,7 +91,8 @@ def _generations(change: Change) -> Iterator[str]:
 
     for directory in files.matching(change.paths.documents, "*"):
         if is_id(directory.name):
-            stored = decode_stored(files.read_optional(change.paths.document(LoadBalancerId(directory.name)).current))
+            current = change.paths.document(LoadBalancerId(directory.name)).current
+            stored = change.parsed.read(current, decode_stored)
             if stored is not None:
                 yield sample(GENERATION, (directory.name,), stored.generation)
 

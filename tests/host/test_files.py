@@ -13,6 +13,7 @@ import pytest
 
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import files
+from testbed.refusal import refused
 
 OLD, NEW = b"old\n" * 1000, b"new\n" * 2000
 
@@ -145,3 +146,33 @@ def test_what_an_interrupted_write_left_beside_one_file_goes(tmp_path: Path) -> 
         path.touch()
     files.remove_temporaries_of(tmp_path / "amphora-agent.conf")
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_two_files_at_once_are_the_same_and_apart_again_afterwards(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    files.write_atomic(second, OLD)
+    files.write_atomic_twice(first, second, NEW)
+    assert (first.read_bytes(), second.read_bytes(), second.stat().st_mode & 0o777) == (NEW, NEW, 0o600)
+    files.write_atomic(second, OLD)
+    assert first.read_bytes() == NEW
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_of_two_files_the_second_is_the_last(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    files.write_atomic(second, OLD)
+    with refused(first), pytest.raises(HostFailure):
+        files.write_atomic_twice(first, second, NEW)
+    assert (first.exists(), second.read_bytes()) == (False, OLD)
+    with refused(second), pytest.raises(HostFailure):
+        files.write_atomic_twice(first, second, NEW)
+    assert (first.read_bytes(), second.read_bytes()) == (NEW, OLD)
+
+
+def test_an_empty_file_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "mark"
+    files.create_durable(path)
+    files.create_durable(path)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"", 0o600)
+    with pytest.raises(HostFailure):
+        files.create_durable(tmp_path / "missing" / "mark")

@@ -17,7 +17,7 @@ from amphora_agent.operations.keepalived import lvs_listeners
 from testbed.amphora import AMPHORA_ID, LB_ID
 from testbed.operations import LB, Workbench
 from testbed.pki import Pki
-from testbed.refusal import refused
+from testbed.refusal import Obstacle, refused, unmade
 from testbed.scenario import MEMBER_IDS
 from tests.operations.test_documents import Json, put, shop
 
@@ -107,11 +107,11 @@ def test_what_an_operator_drained_is_drained_again_after_an_adoption_in_vain(des
     assert (desk.members()[member], len(drains.drained(desk.amphora, LB))) == (state, 1)
 
 
-@pytest.mark.parametrize("name", ["adopted.json", "unfinished.json"])
-def test_an_adoption_that_cannot_begin_touches_nothing(desk: Workbench, name: str) -> None:
+@pytest.mark.parametrize(("name", "obstacle"), [("adopted.json", refused), ("unfinished.json", unmade)])
+def test_an_adoption_that_cannot_begin_touches_nothing(desk: Workbench, name: str, obstacle: Obstacle) -> None:
     before = controllers(desk)
     directory = desk.paths.document(LB).directory
-    with refused(directory / name), pytest.raises(NotApplied):
+    with obstacle(directory / name), pytest.raises(NotApplied):
         put(desk, wide(), LB)
     watch.look(desk.amphora)
     assert controllers(desk) == before

@@ -23,7 +23,7 @@ from amphora_agent.operations.document.refusals import InvalidDocument, NotAppli
 from testbed.amphora import AMPHORA_ID
 from testbed.operations import Workbench
 from testbed.pki import Pki
-from testbed.refusal import refused
+from testbed.refusal import Obstacle, refused, unmade
 from tests.operations.test_documents import BY, SHOP, Json, desk, put, shop
 
 __all__ = ["desk"]
@@ -90,10 +90,11 @@ def test_both_follow(two: Workbench) -> None:
 
 
 @pytest.mark.parametrize("failing", [SHOP, OTHER])
-@pytest.mark.parametrize("name", ["current", "unfinished"])
-def test_one_that_cannot_follow_keeps_both_at_the_first(two: Workbench, failing: LoadBalancerId, name: str) -> None:
-    path = getattr(two.paths.document(failing), name)
-    with refused(path), pytest.raises(AgentError):
+@pytest.mark.parametrize(("name", "obstacle"), [("current", refused), ("unfinished", unmade)])
+def test_one_that_cannot_follow_keeps_both_at_the_first(
+    two: Workbench, failing: LoadBalancerId, name: str, obstacle: Obstacle
+) -> None:
+    with obstacle(getattr(two.paths.document(failing), name)), pytest.raises(AgentError):
         rotate(two, SECOND)
     watch.look(two.amphora)
     assert_both(two, FIRST)

@@ -67,7 +67,8 @@ def perform(
 
 def answer(applied: Applied, ignored: tuple[str, ...] = ()) -> Response:
     """Answer with what came of a change, or would."""
-    return shape.json(shape.outcome(applied, ignored), etag(applied.stored.document))
+    outcome = shape.outcome(applied, ignored)
+    return shape.json(outcome, outcome.etag)
 
 
 def delete(amphora: Amphora, lb: str) -> Response:

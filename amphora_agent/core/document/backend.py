@@ -18,8 +18,8 @@ from amphora_agent.core.document.model import (
     TlsVersion,
 )
 from amphora_agent.core.document.place import HTTP_PROTOCOLS, Place, connection_limit
-from amphora_agent.core.document.values import parse_address, split_ciphers, status_codes
-from amphora_agent.core.document.words import Data, Word, line
+from amphora_agent.core.document.values import canonical_address, parse_address, split_ciphers, status_codes
+from amphora_agent.core.document.words import Data, Word, line, plain, together
 from amphora_agent.core.haproxy.config import Section
 
 _ALGORITHMS = {
@@ -92,9 +92,9 @@ class Backend:
         yield line("option", "allbackups")
         yield line("timeout", "connect", self.listener.timeout_member_connect)
         yield line("timeout", "server", self.listener.timeout_member_data)
-        options = tuple(self._common_options())
+        checked, common = together(self._check_options()), together(self._common_options())
         for member in self.pool.members:
-            yield self._server_line(member, options)
+            yield self._server_line(member, checked, common)
 
     def _persistence_lines(self) -> Iterator[str]:
         persistence = self.pool.session_persistence
@@ -142,16 +142,12 @@ class Backend:
             if header in wanted:
                 yield line("http-request", "set-header", header, *value)
 
-    def _server_line(self, member: Member, common: tuple[Word, ...]) -> str:
+    def _server_line(self, member: Member, checked: tuple[Word, ...], common: tuple[Word, ...]) -> str:
         server = self.place.identity.member(self.pool.name, member.name)
-        words: list[Word] = [
-            "server",
-            server,
-            f"{parse_address(member.address)}:{member.protocol_port}",
-            "weight",
-            member.weight,
-        ]
-        words += self._check_options(member)
+        place = f"{canonical_address(member.address)}:{member.protocol_port}"
+        words: list[Word] = [plain(f"server {server} {place} weight {member.weight}"), *checked]
+        if checked:
+            words += _check_place(member)
         persistence = self.pool.session_persistence
         if persistence is not None and persistence.type is PersistenceType.HTTP_COOKIE:
             words += ["cookie", server]
@@ -162,7 +158,8 @@ class Backend:
             words.append("disabled")
         return line(*words)
 
-    def _check_options(self, member: Member) -> Iterator[Word]:
+    def _check_options(self) -> Iterator[Word]:
+        """Yield how all servers of the pool are checked."""
         monitor = self.monitor
         if monitor is None:
             return
@@ -172,12 +169,6 @@ class Backend:
         if self.pool.tls_enabled and self.pool.alpn_protocols:
             yield from ("check-alpn", _joined(self.pool.alpn_protocols))
         yield from ("inter", f"{monitor.delay}s", "fall", monitor.max_retries_down, "rise", monitor.max_retries)
-        if member.monitor_address is not None:
-            address = parse_address(member.monitor_address)
-            # Here, unlike in front of a port, HAProxy takes what follows an IPv6 address's last colon for a port.
-            yield from ("addr", f"[{address}]" if member.monitor_address.count(":") else f"{address}")
-        if member.monitor_port is not None:
-            yield from ("port", member.monitor_port)
 
     def _common_options(self) -> Iterator[Word]:
         """Yield what all servers of the pool have at the end of their lines."""
@@ -207,6 +198,16 @@ class Backend:
         yield from ("verify", "required" if pool.ca_tls_container_ref is not None else "none")
         yield from ("sni", "ssl_fc_sni")
         yield from tls_words(pool)
+
+
+def _check_place(member: Member) -> Iterator[Word]:
+    """Yield where a member is checked, if that is not where it serves."""
+    if member.monitor_address is not None:
+        address = parse_address(member.monitor_address)
+        # Here, unlike in front of a port, HAProxy takes what follows an IPv6 address's last colon for a port.
+        yield from ("addr", f"[{address}]" if member.monitor_address.count(":") else f"{address}")
+    if member.monitor_port is not None:
+        yield from ("port", member.monitor_port)
 
 
 def tls_words(owner: Listener | Pool) -> Iterator[Word]:

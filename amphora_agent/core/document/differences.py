@@ -81,20 +81,19 @@ def _key(each: Struct) -> object:
 def _of_lists(
     before: Sequence[Struct], after: Sequence[Struct], old: Document, new: Document, path: Path
 ) -> Iterator[Difference]:
-    known = {_key(each): each for each in before}
-    wanted = {_key(each) for each in after}
-    for number, each in enumerate(after):
+    keys_before, keys_after = [_key(each) for each in before], [_key(each) for each in after]
+    known, wanted = dict(zip(keys_before, before, strict=True)), set(keys_after)
+    for number, (key, each) in enumerate(zip(keys_after, after, strict=True)):
         at: Path = (*path, number)
-        if _key(each) not in known:
+        if key not in known:
             yield Difference(kind=Kind.ADDED, pointer=pointer(at), where=where(new, at), detail=_detail(each))
-        else:
-            yield from _of_objects(known[_key(each)], each, old, new, at)
-    for number, each in enumerate(before):
-        if _key(each) not in wanted:
+        elif known[key] != each:
+            yield from _of_objects(known[key], each, old, new, at)
+    for number, (key, each) in enumerate(zip(keys_before, before, strict=True)):
+        if key not in wanted:
             at = (*path, number)
             yield Difference(kind=Kind.REMOVED, pointer=pointer(at), where=where(old, at), detail=_detail(each))
-    kept = [_key(each) for each in before if _key(each) in wanted]
-    if kept != [_key(each) for each in after if _key(each) in known]:
+    if [key for key in keys_before if key in wanted] != [key for key in keys_after if key in known]:
         yield Difference(
             kind=Kind.CHANGED, pointer=pointer(path), where=where(new, path), detail=f"order of {path[-1]}"
         )

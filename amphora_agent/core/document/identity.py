@@ -7,6 +7,7 @@ reaches a configuration. Renaming a member replaces it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
@@ -61,4 +62,10 @@ class Identity:
         return f"{self.pool(pool)}:{self.listener(listener)}"
 
     def _id(self, *names: str) -> str:
-        return str(uuid5(_ROOT, _SEPARATOR.join((self.loadbalancer_id, *names))))
+        return _made_of(self.loadbalancer_id, *names)
+
+
+# Those of a large load balancer, which are the same ones at each change of one of them.
+@functools.lru_cache(maxsize=16_384)
+def _made_of(*names: str) -> str:
+    return str(uuid5(_ROOT, _SEPARATOR.join(names)))

@@ -140,7 +140,8 @@ def _duplicates(root: object, value: object, path: Path) -> Iterator[Problem]:
         for key in getattr(value, "duplicates", ()):
             yield problem(root, (*path, key), f"the key {shown(key)} is there twice", "each key once")
         for key, child in value.items():
-            yield from _duplicates(root, child, (*path, key))
+            if isinstance(child, (dict, list)):
+                yield from _duplicates(root, child, (*path, key))
     elif isinstance(value, list):
         for number, child in enumerate(value):
             yield from _duplicates(root, child, (*path, number))
@@ -150,8 +151,7 @@ def _without_ignored(value: object, kind: type[Struct], path: Path, ignored: lis
     """Return an object without the fields that are passed over, and those in it; adds their pointers to `ignored`."""
     if not isinstance(value, dict):
         return value
-    dropped = _EVERYWHERE - set(kind.__struct_fields__) | _IGNORED.get(kind, frozenset())
-    children = _children(kind)
+    dropped, children = _dropped(kind), _children(kind)
     kept: dict[str, object] = {}
     for key, child in value.items():
         if key in dropped or (key in _REFERENCES and child is None):
@@ -180,6 +180,12 @@ def _children(kind: type[Struct]) -> Mapping[str, type[Struct]]:
     """Return the fields of an object that hold objects, and of which type."""
     hints = get_type_hints(kind, include_extras=True)
     return {name: child for name, hint in hints.items() if (child := _struct_of(hint)) is not None}
+
+
+@functools.cache
+def _dropped(kind: type[Struct]) -> frozenset[str]:
+    """Return the fields of an object that are passed over."""
+    return _EVERYWHERE - set(kind.__struct_fields__) | _IGNORED.get(kind, frozenset())
 
 
 def _shape_problems(root: object, value: object, kind: type[Struct], path: Path) -> Iterator[Problem]:

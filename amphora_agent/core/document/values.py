@@ -6,6 +6,7 @@ expression must compile in Python and use only what PCRE2 reads alike; ciphers m
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections.abc import Iterable
@@ -51,6 +52,8 @@ _ATOM = re.compile(
 )
 
 
+# Those of a large load balancer, asked for several times at each change of one of them.
+@functools.lru_cache(maxsize=16_384)
 def parse_address(text: str) -> Address | None:
     """Return an IP address, None when `text` is none, or one with a scope."""
     try:
@@ -83,6 +86,12 @@ def hop_fault(address: Address) -> str:
 
 def _is_reserved(address: Address) -> bool:
     return (address.version == 4 and address.is_reserved) or getattr(address, "ipv4_mapped", None) is not None
+
+
+@functools.lru_cache(maxsize=16_384)
+def canonical_address(text: str) -> str:
+    """Return an IP address as programs write it."""
+    return str(parse_address(text))
 
 
 def parse_network(text: str) -> Network | None:

@@ -21,7 +21,7 @@ def document_ids(paths: Paths) -> tuple[LoadBalancerId, ...]:
 
 def find(amphora: Amphora, lb_id: LoadBalancerId) -> Stored | None:
     """Return what was applied last, None when no document was."""
-    return decode_stored(files.read_optional(amphora.paths.document(lb_id).current))
+    return amphora.parsed.read(amphora.paths.document(lb_id).current, decode_stored)
 
 
 def get(amphora: Amphora, lb_id: LoadBalancerId) -> Stored:
@@ -90,7 +90,7 @@ def begin(change: Change, lb_id: LoadBalancerId, adopted: Adopted | None = None)
     files.make_directory(paths.directory, DIRECTORY_MODE)
     if adopted is not None:
         files.write_atomic(paths.adopted, encode_adopted(adopted))
-    files.write_atomic(paths.unfinished, b"")
+    files.create_durable(paths.unfinished)
 
 
 def adopted(amphora: Amphora, lb_id: LoadBalancerId) -> Adopted | None:
@@ -106,12 +106,12 @@ def is_unfinished(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
 def end(change: Change, lb_id: LoadBalancerId) -> None:
     """Say that what was applied last is what serves, and drop what only somebody who takes it back would need."""
     paths, current = change.paths.document(lb_id), find(change, lb_id)
-    files.remove(paths.unfinished)
+    files.remove_volatile(paths.unfinished)  # one that comes back after a power cut costs a look
     files.remove(paths.adopted)
     confirmed = current.revert.generation if current is not None and current.revert is not None else None
     for number in _numbers(change, lb_id)[REVISIONS:]:
         if number != confirmed:
-            files.remove(paths.revision(number))
+            files.remove_volatile(paths.revision(number))
 
 
 def commit(change: Change, lb_id: LoadBalancerId, stored: Stored, *, is_revision: bool) -> None:
@@ -122,9 +122,13 @@ def commit(change: Change, lb_id: LoadBalancerId, stored: Stored, *, is_revision
     """
     paths = change.paths.document(lb_id)
     data = encode_stored(stored)
-    if is_revision:
-        files.write_atomic(paths.revision(stored.generation), data)
-    files.write_atomic(paths.current, data)
+    try:
+        if is_revision:
+            files.write_atomic_twice(paths.revision(stored.generation), paths.current, data)
+        else:
+            files.write_atomic(paths.current, data)
+    finally:
+        change.parsed.forget(paths.current)
 
 
 def forget(change: Change, lb_id: LoadBalancerId) -> None:

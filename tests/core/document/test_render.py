@@ -15,7 +15,7 @@ from amphora_agent.core.document.place import Place
 from amphora_agent.core.document.reading import Reading, read_tree
 from amphora_agent.core.document.render import Rendered, render
 from amphora_agent.core.document.vrrp_config import is_vrrp_password
-from amphora_agent.core.document.words import Data, line
+from amphora_agent.core.document.words import Data, line, plain, together
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy.server_line import parse_server
 from amphora_agent.core.haproxy.words import split_words, unquote
@@ -171,6 +171,19 @@ def test_data_is_one_word_that_says_itself(text: str) -> None:
 def test_a_plain_word_that_needs_care_is_a_defect(text: str) -> None:
     with pytest.raises(ValueError, match="plain word"):
         line("acl", text)
+
+
+@pytest.mark.parametrize("text", ["", " a", "a ", "a  b", "a\nb", "a b#", "a\\ b", "ü", "a\tb"])
+def test_plain_words_that_need_care_are_a_defect(text: str) -> None:
+    with pytest.raises(ValueError, match="plain words"):
+        plain(text)
+
+
+def test_words_that_lines_share_are_the_words_themselves() -> None:
+    assert line("server", plain("a b:1"), *together(("crt", Data("x y")))) == line(
+        "server", "a", "b:1", "crt", Data("x y")
+    )
+    assert together(()) == ()
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "\0", "\r", "\x7f", "\u2028"])
