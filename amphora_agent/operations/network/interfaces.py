@@ -104,14 +104,18 @@ def masquerade(paths: Paths, action: MasqueradeAction, wanted: Masquerade) -> No
     netns.inside(paths.netns, lambda: nft.load(ruleset))
 
 
-def bring_up_all(change: Change) -> None:
+def bring_up_all(change: Change, *, is_patient: bool = True) -> None:
     """Re-assert the whole namespace: create it, move listed NICs in, reconcile every interface. Logs failures."""
-    for error in bring_up_everything(change.paths):
+    for error in bring_up_everything(change.paths, is_patient=is_patient):
         LOG.error("%s: %s", error, error.detail)
 
 
-def bring_up_everything(paths: Paths) -> list[AgentError]:
+def bring_up_everything(paths: Paths, *, is_patient: bool = True) -> list[AgentError]:
     """Create the namespace, move the listed NICs in by MAC and reconcile every interface that is there.
+
+    Args:
+        paths: the amphora's files and namespace.
+        is_patient: see `reconcile_all`.
 
     Returns: what went wrong, one error per interface; a NIC that is not there (any more) is no error.
     """
@@ -124,7 +128,8 @@ def bring_up_everything(paths: Paths) -> list[AgentError]:
         for interface in wanted:
             if interface.name not in present:
                 LOG.info("passed over an interface that is not there ifname=%s", interface.name)
-        return errors + broken + reconcile_all(paths, [each for each in wanted if each.name in present])
+        there = [each for each in wanted if each.name in present]
+        return errors + broken + reconcile_all(paths, there, is_patient=is_patient)
 
 
 def bring_up(paths: Paths, name: str) -> list[AgentError]:

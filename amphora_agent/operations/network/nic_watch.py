@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 
+from amphora_agent.core.network.unsettled import Trouble
 from amphora_agent.errors import HostFailure
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.network import netlink
+from amphora_agent.host.network.netlink import DAD_TIMEOUT
 from amphora_agent.operations.amphora import Amphora
-from amphora_agent.operations.network import nics
+from amphora_agent.operations.network import nics, settling
 from amphora_agent.operations.network.interfaces import bring_up_all
 from amphora_agent.operations.network.reconcile import exclusively, load_all, refill_routes
 
@@ -18,6 +21,7 @@ WATCHER = "nics"
 EVENT_INTERVAL = 300.0
 # A request that changes something comes first; it may have moved the NIC itself by the next look.
 RETRY_INTERVAL = 0.5
+COMPLETION_SECONDS = 60.0
 
 
 class NicWatcher:
@@ -64,8 +68,9 @@ def look_after(amphora: Amphora, known: frozenset[str]) -> tuple[frozenset[str],
     with amphora.changing_politely() as change:
         if change is None:
             return known, False
-        if nics.late(paths):  # not the one a plug was about to move
-            bring_up_all(change)
+        is_late = nics.late(paths)  # not the one a plug was about to move
+        if is_late:
+            bring_up_all(change, is_patient=False)
         if nics.late(paths):
             raise HostFailure("cannot take a NIC into the namespace", "see above")
         present = nics.inside_macs(paths)
@@ -73,4 +78,19 @@ def look_after(amphora: Amphora, known: frozenset[str]) -> tuple[frozenset[str],
             LOG.info("NICs are gone from the namespace: %s", " ".join(sorted(known - present)))
             with exclusively(paths):
                 refill_routes(paths, load_all(paths)[0])
+    if is_late:
+        _complete(amphora)
     return present, True
+
+
+def _complete(amphora: Amphora) -> None:
+    """Make what waited for new addresses to settle; nobody else's change waits meanwhile."""
+    for _ in Deadline.after(DAD_TIMEOUT).attempts(RETRY_INTERVAL):
+        if all(each.trouble is not Trouble.TENTATIVE for each in settling.unsettled_now(amphora.paths)):
+            break
+    for _ in Deadline.after(COMPLETION_SECONDS).attempts(RETRY_INTERVAL):
+        with amphora.changing_politely() as change:
+            if change is not None:
+                bring_up_all(change, is_patient=False)
+                return
+    LOG.warning("requests left no time to complete the interfaces")

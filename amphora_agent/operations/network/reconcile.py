@@ -121,21 +121,29 @@ def reconcile(paths: Paths, desired: Interface, others: Sequence[Interface] = ()
         raise error
 
 
-def reconcile_all(paths: Paths, interfaces: Sequence[Interface]) -> list[AgentError]:
+def reconcile_all(paths: Paths, interfaces: Sequence[Interface], *, is_patient: bool = True) -> list[AgentError]:
     """Bring interfaces to their desired states; the waiting for addresses to settle is done once for all.
+
+    Args:
+        paths: the amphora's files and namespace.
+        interfaces: the states to reach.
+        is_patient: wait for addresses to settle and for leases. Otherwise routes from an address that has not settled
+            are left to the next call.
 
     Returns: what went wrong, at most one error per interface, one for the masquerading, one for the commands.
     """
-    return netns.inside(paths.netns, lambda: _reconcile_here(paths, interfaces, interfaces))
+    return netns.inside(paths.netns, lambda: _reconcile_here(paths, interfaces, interfaces, is_patient=is_patient))
 
 
-def _reconcile_here(paths: Paths, interfaces: Sequence[Interface], others: Sequence[Interface]) -> list[AgentError]:
+def _reconcile_here(
+    paths: Paths, interfaces: Sequence[Interface], others: Sequence[Interface], *, is_patient: bool = True
+) -> list[AgentError]:
     errors: list[AgentError] = []
     with _collecting(errors):
         # Before the first packet: a flow that connection tracking met without it is not masqueraded later either.
         _load_masquerading(script for interface in interfaces for script in interface.up)
     with netlink.connect() as kernel:
-        convergence = Convergence(kernel, paths, interfaces)
+        convergence = Convergence(kernel, paths, interfaces, is_patient=is_patient)
         convergence.begin()
         convergence.finish()
         if convergence.freed_routes:
@@ -177,12 +185,15 @@ class Convergence:
     `errors` has one per interface that was given up, by its name; `freed_routes` tells that others may get one now.
     """
 
-    def __init__(self, kernel: netlink.Netlink, paths: Paths, interfaces: Sequence[Interface]) -> None:
+    def __init__(
+        self, kernel: netlink.Netlink, paths: Paths, interfaces: Sequence[Interface], *, is_patient: bool
+    ) -> None:
         self.errors: dict[str, AgentError] = {}
         self.freed_routes = False
         self._kernel = kernel
         self._paths = paths
         self._interfaces = interfaces
+        self._is_patient = is_patient
         self._given_up: set[LinkStep] = set()
         self._ask_for_lease: list[Interface] = []
 
@@ -215,7 +226,7 @@ class Convergence:
     def await_leases(self) -> None:
         """Wait a little for the addresses that new DHCP clients ask for."""
         deadline = Deadline.after(_LEASE_WAIT)
-        for desired in self._ask_for_lease:
+        for desired in self._ask_for_lease if self._is_patient else ():
             with self._noting_errors(desired):
                 others = {static.address for static in desired.static_addresses}
                 self._kernel.await_lease(desired.name, others, deadline)
@@ -265,6 +276,8 @@ class Convergence:
                     dhcp.enable_slaac(desired.name)
                 case DisableSlaac():
                     dhcp.disable_slaac(desired.name)
+                case AwaitAddresses() if not self._is_patient:
+                    pass
                 case _:
                     self._kernel.perform(step)
         except HostFailure as error:

@@ -17,7 +17,7 @@ from amphora_agent.core.network.model import StaticAddress
 from amphora_agent.core.paths import paths_of
 from amphora_agent.core.settings import Settings
 from amphora_agent.host.network import netns
-from amphora_agent.operations.network import interfaces, reconcile
+from amphora_agent.operations.network import interfaces, nic_watch, reconcile
 from amphora_agent.operations.network.reconcile import dhcp_client
 from testbed.waiting import wait_for
 from tests.system.network.conftest import MEMBER_MAC, VIP_MAC, Machine, client
@@ -88,6 +88,23 @@ def test_a_client_that_died_is_started_again_and_down_releases(machine: Machine)
         assert 7 in seen, "no DHCPRELEASE"
     assert machine.addresses("eth2") == set()
     assert machine.inside_run("cat", "/proc/sys/net/ipv6/conf/eth2/accept_ra").strip() == "0"
+
+
+@pytest.mark.usefixtures("clients_end")
+def test_no_request_waits_for_the_lease_of_a_late_nic(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    machine.add_nic("ens6", MEMBER_MAC)
+    assert client(machine).post("/1.0/plug/network", json={"mac_address": MEMBER_MAC}).status_code == 202
+    dhcp_client(machine.paths, "eth2").stop()
+    machine.reboot([])
+    with machine.amphora.changing() as change:
+        interfaces.bring_up_all(change)
+    caplog.clear()
+    machine.amphora.watchers.start(nic_watch.WATCHER, nic_watch.NicWatcher(machine.amphora).look)
+    machine.add_nic("ens7", MEMBER_MAC)
+    dhcp = dhcp_client(machine.paths, "eth2")
+    wait_for(lambda: netns.inside(machine.paths.netns, dhcp.is_running), "a DHCP client, which nobody answers")
+    with machine.amphora.changing():
+        assert "went on without a DHCP lease" not in caplog.text
 
 
 def machine_sees(machine: Machine, name: str) -> bool:
