@@ -40,6 +40,7 @@ from typing import Any, Self
 
 from testbed.namespaces import Namespace, ip_batch, unique
 from testbed.pki import Pki, client_context
+from testbed.waiting import wait_for
 
 SAMPLES = Path(__file__).parent / "samples"
 AMPHORA_ID = "badf474f-b45d-5d8b-80bb-35dbe5e8281e"
@@ -212,16 +213,16 @@ class RunningAmphora:
             self.agent = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env(), start_new_session=True
             )
-        deadline = began + START_SECONDS
-        while True:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                if self.request("GET", "/", timeout=5).status == http.HTTPStatus.OK:
-                    break
-            if self.agent.poll() is not None or time.monotonic() > deadline:
-                code = self.agent.poll()
-                raise RuntimeError(f"the agent does not answer (exit {code}):\n{self.log[-4000:]}")
-            time.sleep(0.005)
+        agent, silent = self.agent, lambda: f"the agent's answer:\n{self.log[-4000:]}"
+        wait_for(lambda: self._answers() or agent.poll() is not None, silent, seconds=START_SECONDS, interval=0.005)
+        if agent.poll() is not None:
+            raise RuntimeError(f"the agent ended (exit {agent.poll()}):\n{self.log[-4000:]}")
         self.start_seconds = time.monotonic() - began
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.request("GET", "/", timeout=5).status == http.HTTPStatus.OK
+        return False
 
     def stop(self, *, timeout: float = 20.0) -> int:
         """End the agent as an operator does (SIGTERM) and return its exit code. HAProxy goes on."""
@@ -233,11 +234,15 @@ class RunningAmphora:
 
     def kill(self) -> None:
         """End the agent and its helpers at once (SIGKILL), as a crash does. HAProxy goes on."""
-        while pids := self.agent_pids():
+
+        def are_gone() -> bool:
+            pids = self.agent_pids()
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.002)
+            return not pids
+
+        wait_for(are_gone, "the agent's end", interval=0.002)
         if self.agent is not None:
             self.agent.wait(5)
             self.agent = None

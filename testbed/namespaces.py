@@ -9,10 +9,11 @@ import secrets
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from testbed.waiting import wait_for
 
 DIRECTORY = Path("/run/netns")
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -111,14 +112,15 @@ class Namespace:
 
     def kill_all(self) -> None:
         """End every process inside and wait until none is left."""
-        deadline = time.monotonic() + _KILL_SECONDS
-        while pids := self.pids():
+
+        def is_empty() -> bool:
+            pids = self.pids()
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"processes {pids} in {self.name} do not end")
-            time.sleep(0.005)
+            return not pids
+
+        wait_for(is_empty, f"the end of all in {self.name}", seconds=_KILL_SECONDS, interval=0.005)
 
     def close(self) -> None:
         """End what runs inside and remove the namespace with its interfaces; an absent one is fine."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.amphora import LB_ID, SAMPLES, Reply, RunningAmphora
 from testbed.namespaces import Namespace
+from testbed.waiting import wait_for
 from testbed.web_server import WebServer, get
 
 VIP = "10.10.0.100"
@@ -57,16 +57,15 @@ class Scenario:
         return get(self.clients, address, port, timeout=timeout)
 
     def wait_for(self, answer: str, *, timeout: float = 10.0) -> None:
-        """Ask the VIP until this member answers; TimeoutError when it never does."""
-        deadline = time.monotonic() + timeout
+        """Ask the VIP until this member answers; NotInTime when it never does."""
         seen = set()
-        while time.monotonic() < deadline:
+
+        def has_answered() -> bool:
             with contextlib.suppress(OSError):
                 seen.add(self.get(timeout=1.0))
-            if answer in seen:
-                return
-            time.sleep(0.01)
-        raise TimeoutError(f"{answer} does not answer; {sorted(seen)} did")
+            return answer in seen
+
+        wait_for(has_answered, lambda: f"{answer} does not answer; {sorted(seen)} did", seconds=timeout)
 
 
 @contextlib.contextmanager

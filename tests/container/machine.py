@@ -35,6 +35,7 @@ from typing import Self
 from testbed.amphora import Reply, ask
 from testbed.namespaces import Namespace, ip_batch, unique
 from testbed.pki import Pki, client_context
+from testbed.waiting import wait_for
 from tests.container import debian
 
 REPOSITORY = Path(__file__).parents[2]
@@ -281,13 +282,13 @@ class Machine:
         self.wait_for(self._agent_answers, seconds, "the agent's answer")
 
     def wait_for(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Poll until the condition holds; TimeoutError with the end of journal and console when it does not."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                console = (self.directory / "console.log").read_text(errors="replace")[-2000:]
-                raise TimeoutError(f"waited {seconds:g} s for {what}\n{console}\n{self.journal()[-4000:]}")
-            time.sleep(0.02)
+        """Poll until the condition holds; NotInTime with the end of journal and console when it does not."""
+
+        def story() -> str:
+            console = (self.directory / "console.log").read_text(errors="replace")[-2000:]
+            return f"{what}\n{console}\n{self.journal()[-4000:]}"
+
+        wait_for(condition, story, seconds=seconds)
 
     def _agent_answers(self) -> bool:
         try:

@@ -12,10 +12,11 @@ from tests.container.haproxy_instance import Instance
 from tests.container.machine import Machine
 
 _SCRIPT = """
-import json, os, signal, sys, time
+import json, os, signal, sys
 from pathlib import Path
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.supervisor import systemd
 unit = Unit(name={unit!r}, argv=(), netns=Path("/run/netns/amphora-haproxy"), log=Path("/dev/null"),
             reload_signal=signal.SIGUSR2)
@@ -23,8 +24,9 @@ class Supervisor(systemd.SystemdSupervisor):
     def crash(self, unit):
         pid = self.main_pid(unit)
         os.kill(pid, signal.SIGKILL)
-        while self.main_pid(unit) in (None, pid):
-            time.sleep(0.05)
+        for _ in Deadline.after(30).attempts(0.05):
+            if self.main_pid(unit) not in (None, pid):
+                return
 supervisor = Supervisor()
 replies = []
 for name in {calls!r}:

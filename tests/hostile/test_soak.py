@@ -5,6 +5,7 @@ What it may not gain: memory, descriptors, threads, processes and files.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 
 from testbed.amphora import RunningAmphora
 from testbed.scenario import Scenario, scenario
+from testbed.waiting import holds
 from tests.hostile.amount import IS_LONG
 from tests.hostile.mutations import MUTATIONS, good_config
 
@@ -55,14 +57,14 @@ def _usage(amphora: RunningAmphora) -> Usage:
 
 def _settled(amphora: RunningAmphora) -> Usage:
     """Return the least of what is seen for a moment, in which what one request took ends."""
-    seen = []
-    deadline = time.monotonic() + 1.0
-    while time.monotonic() < deadline:
-        try:
+    seen: list[Usage] = []
+
+    def look() -> bool:
+        with contextlib.suppress(FileNotFoundError):  # a process ended while it was looked at
             seen.append(_usage(amphora))
-        except FileNotFoundError:  # a process ended while it was looked at
-            continue
-        time.sleep(0.1)
+        return True
+
+    holds(look, 1.0)
     names = ("rss", "descriptors", "threads", "processes", "files")
     return Usage(**{name: min(getattr(usage, name) for usage in seen) for name in names})
 

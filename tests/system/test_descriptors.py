@@ -13,10 +13,11 @@ from testbed.namespaces import unique
 
 # Starts all watchers with no descriptor to spare, waits until each had to do without, and says which still live.
 SCRIPT = """
-import json, logging, os, resource, sys, threading, time
+import json, logging, os, resource, sys, threading
 from pathlib import Path
 import pyroute2
 from amphora_agent.core.paths import paths_of
+from amphora_agent.host.deadline import Deadline
 from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.operations.network import interfaces
@@ -42,12 +43,10 @@ os.close(spare)
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
 startup.restore(amphora, supervisor.look_after)
-deadline = time.monotonic() + 10
 wanted = {"units", "nics"}
-while not wanted <= {name for name, state in amphora.watchers.states().items() if state.failures}:
-    if time.monotonic() > deadline:
+for _ in Deadline.after(10).attempts(0.02):
+    if wanted <= {name for name, state in amphora.watchers.states().items() if state.failures}:
         break
-    time.sleep(0.02)
 failed = sorted(name for name, state in amphora.watchers.states().items() if state.failures)
 alive = [thread.name for thread in threading.enumerate()]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -338,7 +338,7 @@ def test_killed_at_any_moment_of_an_upload(plugged: Scenario) -> None:
 
         thread = threading.Thread(target=upload)
         thread.start()
-        time.sleep(step * 0.008)  # the moment is the variable under test
+        time.sleep(step * 0.008)  # noqa: TID251 - the moment is the variable under test
         amphora.kill()
         thread.join()
         assert stored.read_text() in configs

@@ -79,7 +79,7 @@ def drip(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         for _ in range(500):
             connection.sendall(b"x")
-            time.sleep(0.01)
+            time.sleep(0.01)  # noqa: TID251 - slowness is what is tried
 
 
 @pytest.mark.parametrize("serve", [drip, keep_silent])

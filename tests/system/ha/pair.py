@@ -223,7 +223,7 @@ class Outage:
                 now = time.monotonic()
                 self.longest, last = max(self.longest, now - last), now
                 self.answers += 1
-            time.sleep(0.01)
+            self._stop.wait(0.01)
         self.longest = max(self.longest, time.monotonic() - last - 0.5)
 
 

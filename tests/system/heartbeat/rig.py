@@ -13,10 +13,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from amphora_agent.core.haproxy.process import parse_processes
 from amphora_agent.core.ids import LoadBalancerId
@@ -29,6 +28,7 @@ from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import process_start_time
 from testbed.heartbeat_receiver import HeartbeatReceiver
+from testbed.waiting import wait_for
 
 AMPHORA_ID = "000000a1-0000-4000-8000-0000000000a1"
 LB_ID = LoadBalancerId("25744ac1-3e34-55a2-8441-e585e4cba268")
@@ -40,19 +40,6 @@ defaults
     timeout server 60s
     mode tcp
 """
-
-Result = TypeVar("Result")
-
-
-def until(find: Callable[[], Result | None], *, seconds: float = 15.0) -> Result:
-    """Return the first true result; TimeoutError when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = find()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise TimeoutError
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -135,7 +122,7 @@ class Rig:
         master = ["-S", f"{paths.loadbalancer(lb_id).master_socket},mode,600"] if has_master else []
         files = ["-f", str(paths.loadbalancer(lb_id).config), "-p", str(paths.loadbalancer(lb_id).pid)]
         haproxy = Haproxy(self, lb_id, self.spawn(["haproxy", "-Ws", *master, *files]))
-        until(haproxy.answers)
+        wait_for(haproxy.answers, "HAProxy answers")
         self.record(body, lb_id, haproxy.worker() if has_master else 0)
         return haproxy
 
@@ -166,7 +153,7 @@ class Haproxy:
 
     def workers(self) -> tuple[int, ...]:
         """Return the workers' pids, the current one first; waits while the master executes itself anew."""
-        return until(self._workers)
+        return wait_for(self._workers, "workers")
 
     def _workers(self) -> tuple[int, ...]:
         try:
@@ -185,8 +172,8 @@ class Haproxy:
         before = self.worker()
         self._rig.store(body, self._lb_id)
         self.process.send_signal(signal.SIGUSR2)
-        until(lambda: self.worker() != before)
-        until(self.answers)
+        wait_for(lambda: self.worker() != before, "another worker")
+        wait_for(self.answers, "HAProxy answers")
         self._rig.record(body, self._lb_id, self.worker())
 
     def kill(self) -> None:

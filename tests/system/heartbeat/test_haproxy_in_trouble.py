@@ -17,7 +17,8 @@ from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.heartbeat.haproxy import HaproxyCollector
 from amphora_agent.heartbeat.notices import Notices
 from testbed.heartbeat_receiver import HeartbeatReceiver
-from tests.system.heartbeat.rig import LB_ID, Rig, free_port, port_of, until
+from testbed.waiting import wait_for
+from tests.system.heartbeat.rig import LB_ID, Rig, free_port, port_of
 from tests.system.heartbeat.traffic import (
     LISTENER,
     MEMBERS,
@@ -120,7 +121,7 @@ def test_reloads_never_cost_a_listener(rig: Rig) -> None:
         for _ in range(6):
             enough = len(looks) + 3
             haproxy.reload(body)
-            until(functools.partial(has, looks, enough))
+            wait_for(functools.partial(has, looks, enough), "enough looks")
 
     reloads = threading.Thread(target=reload_often)
     reloads.start()

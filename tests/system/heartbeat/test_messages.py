@@ -13,7 +13,8 @@ import pytest
 
 from amphora_agent.host.haproxy.socket import query
 from testbed.heartbeat_receiver import HeartbeatReceiver
-from tests.system.heartbeat.rig import AMPHORA_ID, LB_ID, Rig, end, free_port, port_of, until
+from testbed.waiting import wait_for
+from tests.system.heartbeat.rig import AMPHORA_ID, LB_ID, Rig, end, free_port, port_of
 from tests.system.heartbeat.traffic import (
     LISTENER,
     MEMBERS,
@@ -60,7 +61,7 @@ def test_the_first_message_is_immediate_and_complete(rig: Rig, receiver: Heartbe
             + server(MEMBERS[4], member.port, "check inter 1s")
         )
         haproxy = rig.start_haproxy(listener(port, servers=servers))
-        until(lambda: b"DOWN" in stats(rig) and stats(rig).count(b"L4OK") == 2)
+        wait_for(lambda: b"DOWN" in stats(rig) and stats(rig).count(b"L4OK") == 2, "the checks")
         rig.configure([f"127.0.0.1:{port_of(receiver)}"])
         began = time.monotonic()
         rig.start_heartbeat()
@@ -126,8 +127,8 @@ def test_connections_and_bytes_of_old_workers_are_counted(rig: Rig, receiver: He
                 add(totals, message)
                 return bool(message["listeners"][LISTENER]["stats"]["conns"] == 3 and totals["rx"] >= 30_000)
 
-            until(counted)
-            until(lambda: counted() and totals["tx"] >= 15_000)
+            wait_for(counted, "the connections are counted")
+            wait_for(lambda: counted() and totals["tx"] >= 15_000, "the bytes are counted")
         receiver.receive_until(
             lambda m: add(totals, m)["conns"] >= 0 and m["listeners"][LISTENER]["stats"]["conns"] == 0
         )
@@ -198,7 +199,7 @@ def test_a_controller_that_does_not_listen_costs_no_numbers(rig: Rig, receiver: 
         totals = dict.fromkeys(STATISTICS, 0)
         for _ in range(6):
             exchange(member, port, sent=100, received=200)
-            time.sleep(0.4)
+            time.sleep(0.4)  # noqa: TID251 - over some heartbeats
         receiver.receive_until(lambda m: add(totals, m)["totconns"] >= 6, timeout=10)
         assert (totals["rx"], totals["tx"], totals["totconns"]) == (600, 1200, 6)
     assert rig.logged().count("does not get its messages") == 1

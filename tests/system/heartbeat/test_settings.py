@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from testbed.heartbeat_receiver import HeartbeatReceiver
-from tests.system.heartbeat.rig import AMPHORA_ID, Rig, end, free_port, open_receiver, port_of, until
+from testbed.waiting import wait_for
+from tests.system.heartbeat.rig import AMPHORA_ID, Rig, end, free_port, open_receiver, port_of
 from tests.system.heartbeat.traffic import listener
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
@@ -67,13 +68,13 @@ def test_a_base_directory_that_vanished_is_said_once_and_survived(rig: Rig, rece
     rig.start_heartbeat()
     receiver.receive(timeout=10)
     (rig.base / "later").rename(rig.base / "elsewhere")
-    until(lambda: "cannot list" in rig.logged())
+    wait_for(lambda: "cannot list" in rig.logged(), "the log")
     receiver.drain()
     with pytest.raises(TimeoutError):
         receiver.receive(timeout=2.5)
     (rig.base / "later").mkdir()
     receiver.receive(timeout=3)
-    until(lambda: "works again" in rig.logged())  # said after the message is sent
+    wait_for(lambda: "works again" in rig.logged(), "the log")  # said after the message is sent
     assert rig.logged().count("cannot list") == 1
 
 
@@ -86,7 +87,7 @@ def test_without_a_configuration_it_says_so_and_ends(rig: Rig) -> None:
 def test_without_id_or_key_nothing_is_sent(rig: Rig, receiver: HeartbeatReceiver, options: dict[str, str]) -> None:
     rig.configure([f"127.0.0.1:{port_of(receiver)}"], **options)
     rig.start_heartbeat()
-    until(lambda: "nothing is sent" in rig.logged())
+    wait_for(lambda: "nothing is sent" in rig.logged(), "the log")
     with pytest.raises(TimeoutError):
         receiver.receive(timeout=2.5)
     assert rig.logged().count("nothing is sent") == 1
@@ -99,7 +100,7 @@ def test_the_id_of_the_first_message_stays(rig: Rig, receiver: HeartbeatReceiver
     rig.start_heartbeat()
     receiver.receive()
     rig.configure([f"127.0.0.1:{port_of(receiver)}"], amphora_id="000000a2-0000-4000-8000-0000000000a2")
-    until(lambda: "another amphora_id is ignored" in rig.logged())
+    wait_for(lambda: "another amphora_id is ignored" in rig.logged(), "the log")
     receiver.drain()
     assert receiver.receive().message["id"] == AMPHORA_ID
 

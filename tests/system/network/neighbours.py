@@ -6,12 +6,12 @@ import contextlib
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
 from amphora_agent.host.network import netns
+from testbed.waiting import wait_for
 
 _MAGIC = b"\x63\x82\x53\x63"
 _DISCOVER, _OFFER, _REQUEST, _ACK = 1, 2, 3, 5
@@ -87,12 +87,13 @@ def advertise_prefix(namespace: Path, device: str, prefix: IPv6Network) -> None:
             index = socket.if_nametoindex(device)
             wire.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
             wire.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-            deadline = time.monotonic() + 10
-            while time.monotonic() < deadline:
+
+            def is_sent() -> bool:
                 with contextlib.suppress(OSError):  # its own link-local address is still tentative
-                    wire.sendto(header + option, ("ff02::1", 0, 0, index))
-                    return
-                time.sleep(0.05)
+                    return wire.sendto(header + option, ("ff02::1", 0, 0, index)) > 0
+                return False
+
+            wait_for(is_sent, "an address to advertise from")
 
     netns.inside(namespace, send)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,7 +158,7 @@ def stream(namespace: Path, source: str, stop: threading.Event) -> tuple[int, in
                     asker.sendto(b"%d" % sent, ("10.20.0.50", 5001))
                     asker.recv(16)
                     answered += 1
-                time.sleep(0.001)
+                stop.wait(0.001)
         return sent, answered
 
     return netns.inside(namespace, send_and_count)

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.procfs import process_start_time
 from testbed.namespaces import Namespace
+from testbed.waiting import wait_for
 
 TREES = Path(os.environ.get("AMPHORA_TEST_TREES", "/var/cache/amphora-agent-tests"))
 READY_SECONDS = 30.0
@@ -171,11 +171,12 @@ class RunningHaproxy:
         argv = ["nsenter", f"--net={self.namespace.path}", *self.binary.argv, "-db", *files]
         with (self.directory / "log").open("wb") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + READY_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"haproxy {self.binary} did not start: {self.log}")
-            time.sleep(0.005)
+
+        def has_begun() -> bool:
+            assert self.exit_code is None, self.log
+            return self._answers()
+
+        wait_for(has_begun, lambda: f"haproxy {self.binary}: {self.log}", seconds=READY_SECONDS, interval=0.005)
 
     def _answers(self) -> bool:
         try:

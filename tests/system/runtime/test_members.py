@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -24,7 +23,7 @@ from amphora_agent.core.haproxy.servers_state import filter_servers_state
 from amphora_agent.core.haproxy.steps import AddServer
 from amphora_agent.core.haproxy.words import split_words
 from testbed.namespaces import Namespace
-from testbed.waiting import wait_for
+from testbed.waiting import holds, wait_for
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries
 
 STATIC, ADDED, OWN = "10.20.0.1", "10.20.0.2", "10.30.0.1"
@@ -169,8 +168,7 @@ def test_an_added_member_is_checked_as_a_configured_one(binary: Binary, monitor:
 def is_quiet(members: FakeMembers) -> bool:
     """Forget what was seen, and tell whether a while brings nothing more: a last check may still be under way."""
     members.seen.clear()
-    time.sleep(0.1)
-    return not members.seen
+    return holds(lambda: not members.seen, 0.1)
 
 
 def checks_of(haproxy: RunningHaproxy, members: FakeMembers, name: str, address: str) -> set[tuple[str, int, str, str]]:
@@ -179,9 +177,7 @@ def checks_of(haproxy: RunningHaproxy, members: FakeMembers, name: str, address:
     A check of nothing but the connection is reset before the member's system reports it: the set is then empty.
     """
     wait_for(lambda: haproxy.stats()["p:l", name]["check_status"] not in {"", "INI"}, "the first check")
-    deadline = time.monotonic() + 0.4
-    while sum(map(len, members.seen.values())) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    holds(lambda: sum(map(len, members.seen.values())) < 2, 0.4)
     status = haproxy.stats()["p:l", name]["check_status"].removeprefix("* ")
     return {
         ("its own" if host == address else host, port, str(kind_of(text)), status)
