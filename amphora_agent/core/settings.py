@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import ip_address
 
@@ -14,6 +14,7 @@ Section = dict[str, str]
 
 _SUBSTITUTION = re.compile(r"\$\$|\\\$|\$\{([A-Za-z_][\w.]*)\}|\$([A-Za-z_][\w.]*)")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_OWN = "amphora_agent"
 _TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _DIGITS = 18
@@ -120,63 +121,86 @@ def parse_settings(text: str) -> Settings:
     indented lines continue a value, the last duplicate wins, unknown options are ignored.
     """
     reader = _Reader(parse_ini(text))
-    facility_sections = ("amphora_agent", "haproxy_amphora")
     default = Settings()
-    return Settings(
+    topology = reader.choice(
+        "controller_worker", "loadbalancer_topology", default.loadbalancer_topology, tuple(Topology)
+    )
+    settings = Settings(
         debug=reader.boolean("DEFAULT", "debug", default=default.debug),
         use_syslog=reader.boolean("DEFAULT", "use_syslog", default=default.use_syslog),
-        base_path=reader.text("haproxy_amphora", "base_path", default.base_path).rstrip("/") or "/",
-        base_cert_dir=reader.text("haproxy_amphora", "base_cert_dir", default.base_cert_dir).rstrip("/") or "/",
-        bind_host=reader.address("haproxy_amphora", "bind_host", default.bind_host),
-        bind_port=reader.port("haproxy_amphora", "bind_port", default.bind_port),
-        haproxy_cmd=reader.text("haproxy_amphora", "haproxy_cmd", default.haproxy_cmd),
-        controller_ip_port_list=reader.texts("health_manager", "controller_ip_port_list"),
-        heartbeat_interval=reader.integer("health_manager", "heartbeat_interval", default.heartbeat_interval, 1, 86400),
-        heartbeat_key=reader.verbatim("health_manager", "heartbeat_key"),
-        agent_server_ca=reader.text("amphora_agent", "agent_server_ca", default.agent_server_ca),
-        agent_server_cert=reader.text("amphora_agent", "agent_server_cert", default.agent_server_cert),
-        agent_server_network_dir=reader.text(
-            "amphora_agent", "agent_server_network_dir", default.agent_server_network_dir
-        ).rstrip("/"),
-        agent_request_read_timeout=reader.integer(
-            "amphora_agent", "agent_request_read_timeout", default.agent_request_read_timeout, 1, 86400
-        ),
-        agent_tls_protocol=reader.choice(
-            "amphora_agent", "agent_tls_protocol", default.agent_tls_protocol, _TLS_VERSIONS
-        ),
-        amphora_id=reader.optional_text("amphora_agent", "amphora_id"),
-        administrative_log_facility=reader.integer(
-            next((s for s in facility_sections if reader.has(s, "administrative_log_facility")), "amphora_agent"),
-            "administrative_log_facility",
-            default.administrative_log_facility,
-            0,
-            7,
-        ),
-        loadbalancer_topology=Topology(
-            reader.choice("controller_worker", "loadbalancer_topology", default.loadbalancer_topology, tuple(Topology))
-        ),
-        supervisor=SupervisorKind(
-            reader.choice("amphora_agent", "supervisor", default.supervisor, tuple(SupervisorKind))
-        ),
-        netns=reader.text("amphora_agent", "netns", default.netns),
-        hard_stop_after=reader.integer("amphora_agent", "hard_stop_after", default.hard_stop_after, 1, 2_000_000),
-        max_old_workers=reader.integer("amphora_agent", "max_old_workers", default.max_old_workers, 1, 1000),
-        reduced_checks=reader.boolean("amphora_agent", "reduced_checks", default=default.reduced_checks),
-        runtime_changes=reader.boolean("amphora_agent", "runtime_changes", default=default.runtime_changes),
-        new_members_start_down=reader.boolean(
-            "amphora_agent", "new_members_start_down", default=default.new_members_start_down
-        ),
-        configuration_firewall=FirewallMode(
-            reader.choice(
-                "amphora_agent", "configuration_firewall", default.configuration_firewall, tuple(FirewallMode)
-            )
-        ),
-        configuration_allow=reader.lines("amphora_agent", "configuration_allow"),
-        api_socket=reader.socket_path("amphora_agent", "api_socket", default.api_socket),
-        api_socket_group=reader.optional_text("amphora_agent", "api_socket_group") or None,
-        latency_histograms=reader.boolean("amphora_agent", "latency_histograms", default=default.latency_histograms),
-        oddities=tuple(reader.oddities),
+        loadbalancer_topology=Topology(topology),
     )
+    for read in (_read_haproxy, _read_heartbeats, _read_own_server, _read_place, _read_changes, _read_firewall):
+        settings = read(reader, settings)
+    return replace(settings, oddities=tuple(reader.oddities))
+
+
+def _read_haproxy(reader: _Reader, before: Settings) -> Settings:
+    section = "haproxy_amphora"
+    return replace(
+        before,
+        base_path=reader.text(section, "base_path", before.base_path).rstrip("/") or "/",
+        base_cert_dir=reader.text(section, "base_cert_dir", before.base_cert_dir).rstrip("/") or "/",
+        bind_host=reader.address(section, "bind_host", before.bind_host),
+        bind_port=reader.port(section, "bind_port", before.bind_port),
+        haproxy_cmd=reader.text(section, "haproxy_cmd", before.haproxy_cmd),
+    )
+
+
+def _read_heartbeats(reader: _Reader, before: Settings) -> Settings:
+    section = "health_manager"
+    return replace(
+        before,
+        controller_ip_port_list=reader.texts(section, "controller_ip_port_list"),
+        heartbeat_interval=reader.integer(section, "heartbeat_interval", before.heartbeat_interval, 1, 86400),
+        heartbeat_key=reader.verbatim(section, "heartbeat_key"),
+    )
+
+
+def _read_own_server(reader: _Reader, before: Settings) -> Settings:
+    section, timeout = _OWN, "agent_request_read_timeout"
+    return replace(
+        before,
+        agent_server_ca=reader.text(section, "agent_server_ca", before.agent_server_ca),
+        agent_server_cert=reader.text(section, "agent_server_cert", before.agent_server_cert),
+        agent_request_read_timeout=reader.integer(section, timeout, before.agent_request_read_timeout, 1, 86400),
+        agent_tls_protocol=reader.choice(section, "agent_tls_protocol", before.agent_tls_protocol, _TLS_VERSIONS),
+        api_socket=reader.socket_path(section, "api_socket", before.api_socket),
+        api_socket_group=reader.optional_text(section, "api_socket_group") or None,
+    )
+
+
+def _read_place(reader: _Reader, before: Settings) -> Settings:
+    section, network_dir, facility = _OWN, "agent_server_network_dir", "administrative_log_facility"
+    # The controller's own template has it in the other section.
+    with_facility = next((each for each in (_OWN, "haproxy_amphora") if reader.has(each, facility)), _OWN)
+    return replace(
+        before,
+        agent_server_network_dir=reader.text(section, network_dir, before.agent_server_network_dir).rstrip("/"),
+        amphora_id=reader.optional_text(section, "amphora_id"),
+        administrative_log_facility=reader.integer(with_facility, facility, before.administrative_log_facility, 0, 7),
+        supervisor=SupervisorKind(reader.choice(section, "supervisor", before.supervisor, tuple(SupervisorKind))),
+        netns=reader.text(section, "netns", before.netns),
+        latency_histograms=reader.boolean(section, "latency_histograms", default=before.latency_histograms),
+    )
+
+
+def _read_changes(reader: _Reader, before: Settings) -> Settings:
+    section, start_down = _OWN, "new_members_start_down"
+    return replace(
+        before,
+        hard_stop_after=reader.integer(section, "hard_stop_after", before.hard_stop_after, 1, 2_000_000),
+        max_old_workers=reader.integer(section, "max_old_workers", before.max_old_workers, 1, 1000),
+        runtime_changes=reader.boolean(section, "runtime_changes", default=before.runtime_changes),
+        reduced_checks=reader.boolean(section, "reduced_checks", default=before.reduced_checks),
+        new_members_start_down=reader.boolean(section, start_down, default=before.new_members_start_down),
+    )
+
+
+def _read_firewall(reader: _Reader, before: Settings) -> Settings:
+    mode = reader.choice(_OWN, "configuration_firewall", before.configuration_firewall, tuple(FirewallMode))
+    allowed = reader.lines(_OWN, "configuration_allow")
+    return replace(before, configuration_firewall=FirewallMode(mode), configuration_allow=allowed)
 
 
 def parse_ini(text: str) -> dict[str, Section]:
