@@ -12,6 +12,7 @@ from amphora_agent.operations.document import apply, members, store, watch
 from amphora_agent.operations.document.refusals import NotApplied
 from testbed.operations import Workbench
 from testbed.refusal import refused
+from testbed.waiting import wait_for
 from tests.operations.test_documents import BY, SHOP, desk, put, shop
 
 __all__ = ["desk"]
@@ -24,9 +25,9 @@ def serving(desk: Workbench) -> int:
 
 def let_it_run_out(desk: Workbench) -> None:
     """Wait until nobody can confirm any more."""
-    stored = store.get(desk.amphora, SHOP)
-    assert stored.revert is not None
-    time.sleep(max(0.0, stored.revert.at - time.time()))
+    revert = store.get(desk.amphora, SHOP).revert
+    assert revert is not None
+    wait_for(lambda: time.time() >= revert.at, "the time to confirm runs out")
 
 
 def test_what_nobody_confirms_is_taken_back(desk: Workbench) -> None:
