@@ -7,8 +7,9 @@ import statistics
 import sys
 import time
 import traceback
+from pathlib import Path
 
-from bench import budgets, fleet, picture, sections
+from bench import budgets, fleet, picture, report, sections
 from bench.contestants import Contestant, our_agent, their_agent
 from testbed import octavia_venv
 
@@ -20,9 +21,10 @@ OURS = Contestant("ours", lambda: sys.executable, ("amphora-agent",), our_agent,
 FLEET = "fleet"
 # Nothing to compare: draws.
 PICTURE = "picture"
-# A guard against growth, with room for what else shares the libraries; the budget itself is a ratio, in the full table.
+# Guards against growth, with room for what else shares the libraries and the caches; what is promised stands in the
+# full table.
 QUICK_PSS_MEGABYTES = 68.0
-QUICK_START_CPU_SECONDS = 0.6
+QUICK_START_CPU_SECONDS = 0.5
 
 
 def main() -> int:
@@ -52,10 +54,11 @@ def main() -> int:
         {figure: statistics.median(values) for figure, values in samples[name].items()}
         for name in (EXISTING.name, OURS.name)
     )
-    print()
-    print("\n".join(budgets.table(theirs, ours)))
+    table = budgets.table(theirs, ours)
     missed = budgets.missed(theirs, ours)
-    print(f"\n{len(missed)} budgets missed" + "".join(f"\n- {label}" for label in missed))
+    print("", *table, f"\n{len(missed)} budgets missed", *(f"- {label}" for label in missed), sep="\n")
+    if arguments.record is not None:
+        arguments.record.write_text(report.page(table, missed, EXISTING.python()), encoding="utf-8")
     return 1 if failed or missed else 0
 
 
@@ -83,6 +86,7 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=1, help="measure each section so often, agents in turn; p50")
     parser.add_argument("--only", choices=(EXISTING.name, OURS.name), help="measure one of the two")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write the table to a page of the documentation")
     parser.add_argument(
         "--quick", action="store_true", help="only our memory and start time; of the fleet the middle one"
     )

@@ -20,6 +20,7 @@ from bench.arena import LISTENER, PORT, Arena, arena, configuration, member_ids
 from bench.contestants import Contestant
 from bench.idle import idle
 from bench.scrape import scrape
+from bench.slow import slow
 from bench.tool import tool
 from testbed.amphora import AGENT_ADDRESS, AGENT_PORT, LB_ID, RunningAmphora, ask
 from testbed.scenario import VIP
@@ -39,7 +40,7 @@ CONNECTIONS_PER_CHANGE = 15
 APPLY_ROUNDS = 8
 BEATS = 30
 HEARTBEAT_NAME = "amphora-hbeat"
-HEARTBEAT_SIZES = (1_000, 2_500, 3_000, 5_000, 10_000, 20_000)
+HEARTBEAT_SIZES = (1_000, 2_500, 2_900, 3_200, 3_400, 3_450, 3_500, 5_000, 10_000, 20_000)
 UPLOAD_BYTES = 50_000_000
 
 
@@ -327,6 +328,7 @@ SECTIONS: dict[str, Callable[[Contestant], Figures]] = {
     "tool": tool,
     "api2": documents.members,
     "api2-memory": documents.memory,
+    "slow": slow,
     "large": large,
 }
 ON_REQUEST = ("large",)
