@@ -81,15 +81,17 @@ def _key(each: Struct) -> object:
 def _of_lists(
     before: Sequence[Struct], after: Sequence[Struct], old: Document, new: Document, path: Path
 ) -> Iterator[Difference]:
+    same = _same_at_first(before, after)
+    before, after = before[same:], after[same:]
     keys_before, keys_after = [_key(each) for each in before], [_key(each) for each in after]
     known, wanted = dict(zip(keys_before, before, strict=True)), set(keys_after)
-    for number, (key, each) in enumerate(zip(keys_after, after, strict=True)):
+    for number, (key, each) in enumerate(zip(keys_after, after, strict=True), same):
         at: Path = (*path, number)
         if key not in known:
             yield Difference(kind=Kind.ADDED, pointer=pointer(at), where=where(new, at), detail=_detail(each))
         elif known[key] != each:
             yield from _of_objects(known[key], each, old, new, at)
-    for number, (key, each) in enumerate(zip(keys_before, before, strict=True)):
+    for number, (key, each) in enumerate(zip(keys_before, before, strict=True), same):
         if key not in wanted:
             at = (*path, number)
             yield Difference(kind=Kind.REMOVED, pointer=pointer(at), where=where(old, at), detail=_detail(each))
@@ -97,6 +99,12 @@ def _of_lists(
         yield Difference(
             kind=Kind.CHANGED, pointer=pointer(path), where=where(new, path), detail=f"order of {path[-1]}"
         )
+
+
+def _same_at_first(before: Sequence[Struct], after: Sequence[Struct]) -> int:
+    """Return how many objects at the beginning are equal: of ten thousand members few differ."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((number for number, (one, other) in pairs if one != other), min(len(before), len(after)))
 
 
 def _detail(each: Struct) -> str:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
+from msgspec.json import Decoder
 
-from amphora_agent.core.document.model import Document, Member, Pool
+from amphora_agent.core.document.model import Document, Member, Members, Pool
 from amphora_agent.core.document.problem import Problem, problem, shown
-from amphora_agent.core.document.reading import Reading, parse_json, read_tree
+from amphora_agent.core.document.reading import Reading, parse_json, read_faultless, read_tree
+
+_MEMBERS = Decoder(Members)
 
 
 def pool_of(document: Document, name: str) -> Pool | None:
@@ -31,6 +34,9 @@ def with_members(document: Document, pool: Pool, members: Sequence[Member]) -> D
 
 def read_members(document: Document, pool: Pool, body: bytes) -> Reading | tuple[Problem, ...]:
     """Return the document with the members that a body lists, or the problems of its shape, placed in the document."""
+    found = read_faultless(body, _MEMBERS)
+    if found is not None:
+        return Reading(with_members(document, pool, found), ())
     tree = parse_json(body)
     return (tree,) if isinstance(tree, Problem) else _read(document, pool, tree)
 

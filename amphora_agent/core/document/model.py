@@ -336,6 +336,9 @@ class Extra(_Object, frozen=True):
     outlier_errors: Annotated[int, Meta(ge=1, le=100_000)] | None = None
 
 
+Members: TypeAlias = Annotated[tuple[Member, ...], Meta(max_length=10_000)]
+
+
 class Pool(_Object, frozen=True):
     """Members that share the work; nothing but a listener or a policy that names it makes it serve."""
 
@@ -346,7 +349,7 @@ class Pool(_Object, frozen=True):
     admin_state_up: bool = True
     session_persistence: SessionPersistence | None = None
     healthmonitor: HealthMonitor | None = None
-    members: Annotated[tuple[Member, ...], Meta(max_length=10_000)] = ()
+    members: Members = ()
     tls_enabled: bool = False
     tls_container_ref: SecretName | None = None
     ca_tls_container_ref: SecretName | None = None

@@ -59,26 +59,29 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What ids and files are called in the documents before and after."""
+    """What ids and files are called in the documents before and after.
 
-    members: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    Attributes:
+        members: ids of pool and member -> their names.
+        secrets: path of a file -> the secret in it.
+        listeners: path of a list of certificates -> the listener.
+    """
+
+    members: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     listeners: Mapping[str, str] = field(default_factory=dict)
 
 
 def names_of(place: Place, documents: Iterable[Document]) -> Names:
     """Return the names in documents, those of later ones first."""
-    members: dict[tuple[str, str], str] = {}
+    members: dict[tuple[str, str], tuple[str, str]] = {}
     secrets: dict[str, str] = {}
     listeners: dict[str, str] = {}
     for document in documents:
-        for listener in document.listeners:
-            listeners[place.crt_list_file(listener.name)] = listener.name
-            for pool in document.pools:
-                backend = place.identity.backend(pool.name, listener.name)
-                for member in pool.members:
-                    key = (backend, place.identity.member(pool.name, member.name))
-                    members[key] = f"member {pool.name}/{member.name}"
+        listeners |= {place.crt_list_file(listener.name): listener.name for listener in document.listeners}
+        for pool in document.pools:
+            key, identity = place.identity.pool(pool.name), place.identity
+            members |= {(key, identity.member(pool.name, each.name)): (pool.name, each.name) for each in pool.members}
         secrets |= {place.secret_file(name): name for name in file_secrets(document)}
     return Names(members, secrets, listeners)
 
@@ -140,7 +143,8 @@ def _verb(step: RuntimeStep) -> str:
 
 
 def _member(backend: str, server: str, names: Names) -> str:
-    return names.members.get((backend, server), f"server {backend}/{server}")
+    found = names.members.get((backend.partition(":")[0], server))
+    return f"server {backend}/{server}" if found is None else f"member {found[0]}/{found[1]}"
 
 
 def _secret(file: str, names: Names) -> str:
