@@ -8,16 +8,18 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from amphora_agent.api.http.lanes import ALL_THREADS
 from testbed.amphora import RunningAmphora
 from testbed.scenario import Scenario, scenario
 from testbed.waiting import holds
 from tests.hostile.amount import IS_LONG
-from tests.hostile.mutations import MUTATIONS, good_config
+from tests.hostile.mutations import HAPROXY_PATH, MUTATIONS, good_config
 
 SECONDS = 110.0
 LONG_CYCLES = 5_000
@@ -40,7 +42,18 @@ class Usage:
 def plugged() -> Iterator[Scenario]:
     with RunningAmphora() as running, scenario(running) as surroundings:
         surroundings.plug()
+        _fill_lanes(running)
         yield surroundings
+
+
+def _fill_lanes(amphora: RunningAmphora) -> None:
+    """Have each lane begin all its threads, which it does as requests coincide: a busy machine would do so late."""
+    absent = {"mac_address": "fa:16:3e:00:00:aa", "fixed_ips": [], "mtu": 1450}
+    with ThreadPoolExecutor(3 * ALL_THREADS) as crowd:
+        for _ in range(ALL_THREADS):
+            crowd.submit(amphora.request, "POST", "/1.0/plug/network", document=absent)
+            crowd.submit(amphora.request, "GET", "/1.0/details")
+            crowd.submit(amphora.request, "PUT", HAPROXY_PATH, "nonsense")
 
 
 def _usage(amphora: RunningAmphora) -> Usage:
