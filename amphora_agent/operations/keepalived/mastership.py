@@ -45,7 +45,7 @@ class MastershipWatcher:
         if not _may_be_master(self._amphora):
             return IDLE_INTERVAL
         running = running_pids(self._memory, now)
-        if running is None or self._amphora.paths.vrrp.resigned.exists():
+        if running is None or files.exists(self._amphora.paths.vrrp.resigned):
             return LOOK_INTERVAL
         return Until(IDLE_INTERVAL, running)
 
