@@ -7,42 +7,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.image import disk
-from tests.image.listener import Controller
-from tests.image.machine import MEMBER_MAC, VIP_MAC, VirtualMachine
+from tests.image import built_image
+from tests.image.listener import PLUG_MEMBERS, PLUG_VIP, Controller
+from tests.image.machine import VirtualMachine
 
 LOG = logging.getLogger(__name__)
 
 AGENT_SECONDS = 90.0
-PLUG_VIP = {
-    "subnet_cidr": "10.10.0.0/24",
-    "gateway": "10.10.0.1",
-    "mac_address": VIP_MAC,
-    "vrrp_ip": "10.10.0.10",
-    "mtu": 1450,
-    "host_routes": [],
-    "additional_vips": [
-        {"ip_address": "2001:db8:10::100", "subnet_cidr": "2001:db8:10::/64", "gateway": None, "host_routes": []}
-    ],
-}
-PLUG_MEMBERS = {
-    "mac_address": MEMBER_MAC,
-    "fixed_ips": [
-        {"ip_address": "10.20.0.5", "subnet_cidr": "10.20.0.0/24", "gateway": None, "host_routes": []},
-        {"ip_address": "2001:db8:20::5", "subnet_cidr": "2001:db8:20::/64", "gateway": None, "host_routes": []},
-    ],
-    "mtu": 1450,
-}
 
 
 @pytest.fixture(scope="session")
 def machine() -> Iterator[VirtualMachine]:
     """The machine, booted, its agent answering, both NICs plugged."""
-    if (reason := disk.reason_against()) is not None:
+    if (reason := built_image.reason_against()) is not None:
         pytest.skip(f"image rung: {reason}")
-    with VirtualMachine() as machine:
+    with VirtualMachine(has_world=True) as machine:
         machine.boot()
-        LOG.warning("disk made in %.1f s, commands taken after %.1f s", machine.disk_seconds, machine.boot_seconds)
+        LOG.warning("commands taken %.1f s after power on", machine.boot_seconds)
         machine.wait_for(machine.agent_answers, AGENT_SECONDS, "the agent")
         controller = Controller(machine)
         controller.expect(202, "POST", "/1.0/plug/vip/10.10.0.100", document=PLUG_VIP)

@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.image import disk
 from tests.image.listener import MEMBER_PORT, VIP, Member
-from tests.image.machine import Running, VirtualMachine
+from tests.image.machine import GUEST_DIRECTORY, Running, VirtualMachine
 
 PER_SECOND = 200
 STEADY_PORTS = 200
@@ -110,7 +109,7 @@ def flooding(machine: VirtualMachine, members: Sequence[Member], port: int) -> I
 
 def begin(machine: VirtualMachine, namespace: str, program: str, *arguments: str) -> Running:
     """Start one of the guest's own programs in a namespace."""
-    path = f"{disk.GUEST_DIRECTORY}/{program}"
+    path = f"{GUEST_DIRECTORY}/{program}"
     return machine.begin(["ip", "netns", "exec", namespace, "/usr/bin/python3", path, *arguments])
 
 

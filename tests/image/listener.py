@@ -8,11 +8,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from testbed.amphora import AMPHORA_ID, LB_ID, Reply, ask
-from tests.image.machine import VirtualMachine
+from tests.image.machine import MEMBER_MAC, VIP_MAC, VirtualMachine
 
 VIP = "10.10.0.100"
 VIP_6 = "2001:db8:10::100"
 MEMBER_PORT = 8080
+PLUG_VIP: dict[str, object] = {
+    "subnet_cidr": "10.10.0.0/24",
+    "gateway": "10.10.0.1",
+    "mac_address": VIP_MAC,
+    "vrrp_ip": "10.10.0.10",
+    "mtu": 1450,
+    "host_routes": [],
+    "additional_vips": [
+        {"ip_address": "2001:db8:10::100", "subnet_cidr": "2001:db8:10::/64", "gateway": None, "host_routes": []}
+    ],
+}
+FIXED_IPS: tuple[dict[str, object], ...] = (
+    {"ip_address": "10.20.0.5", "subnet_cidr": "10.20.0.0/24", "gateway": None, "host_routes": []},
+    {"ip_address": "2001:db8:20::5", "subnet_cidr": "2001:db8:20::/64", "gateway": None, "host_routes": []},
+)
+PLUG_MEMBERS: dict[str, object] = {"mac_address": MEMBER_MAC, "fixed_ips": list(FIXED_IPS), "mtu": 1450}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A virtual machine with a kernel of its own, emulated by QEMU: an amphora with IPVS, SCTP and a power button.
+"""A virtual machine that boots the amphora image, emulated by QEMU: a kernel with IPVS and SCTP, and a power button.
 
     with VirtualMachine() as machine:
         machine.boot()
@@ -9,7 +9,8 @@
         print(flood.finish())
         machine.reboot()
 
-Inside (see guest/): the namespaces `client` (10.10.0.1, 2001:db8:10::1) and `members` (10.20.0.11 to .30,
+Nothing of the tests is in the image: their programs (guest/) come with the config drive, as user data. With
+`has_world`, these are inside: the namespaces `client` (10.10.0.1, 2001:db8:10::1) and `members` (10.20.0.11 to .30,
 2001:db8:20::11 to ::30) and a NIC towards each, VIP_MAC and MEMBER_MAC, as yet unplugged. Outside, all is on the
 loopback: free ports of it are forwarded by QEMU into the machine, which finds the host's loopback at GATEWAY.
 """
@@ -25,16 +26,21 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from testbed.amphora import AMPHORA_ID, HEARTBEAT_KEY, Reply, ask
+import psutil
+
+from testbed.amphora import AMPHORA_ID, HEARTBEAT_KEY, SAMPLES, Reply, ask
 from testbed.heartbeat_receiver import HeartbeatReceiver
 from testbed.pki import Pki, client_context
 from tests.container import debian
-from tests.image import disk
+from tests.image import built_image, emulator
+from tests.image.config_drive import ConfigDrive, make_iso, make_vfat
+from tests.image.emulator import Bus, Hardware
 
 VIP_MAC = "fa:16:3e:00:00:01"
 MEMBER_MAC = "fa:16:3e:00:00:02"
@@ -43,40 +49,21 @@ GATEWAY = "10.0.2.2"
 AGENT_PORT = 9443
 COMMAND_PORT = 7000
 # An unchanged machine took 26 s when quiet and 60 s under load.
-BOOT_SECONDS = 180.0
+BOOT_SECONDS = 240.0
 # For one test at most; the first one also makes and boots the machine.
 TEST_SECONDS = 900.0
 
-# The emulator comes from the Debian 13 tree; what it reads and writes is at /mnt there.
-_EMULATE = """set -e
-root=$2/root work=$2
-mount -t overlay overlay -o "lowerdir=$1" "$root"
-mount --bind "$work" "$root/mnt"
-shift 2
-exec chroot "$root" "$@"
-"""
-# No AVX and nothing else that is slow to emulate.
-_CPU = "qemu64"
-# What an amphora needs for its work, and not a second longer.
-_MASKED = (
-    "systemd-binfmt.service",
-    "proc-sys-fs-binfmt_misc.automount",
-    "sys-kernel-config.mount",
-    "sys-fs-fuse-connections.mount",
-    "modprobe@configfs.service",
-    "modprobe@drm.service",
-    "modprobe@efi_pstore.service",
-    "modprobe@fuse.service",
-    "getty@tty1.service",
-    "serial-getty@ttyS0.service",
-    "systemd-logind.service",
-    "systemd-user-sessions.service",
-    "systemd-journal-catalog-update.service",
-    "systemd-update-done.service",
-    "ldconfig.service",
-    "apt-daily-upgrade.timer",
-)
-_KERNEL_LINE = "root=/dev/vda rw console=ttyS0 loglevel=4 panic=-1 mitigations=off"
+GUEST_FILES = Path(__file__).parent / "guest"
+GUEST_DIRECTORY = "/opt/image-tests"
+# The tests' own programs come with the drive, these of them from Debian.
+_TOOLS = ("usr/sbin/conntrack", "libnetfilter_conntrack.so.3", "libnfnetlink.so.0")
+STATIC: Mapping[str, object] = {
+    "type": "ipv4",
+    "ip_address": "10.0.2.15",
+    "netmask": "255.255.255.0",
+    "routes": [{"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": GATEWAY}],
+}
+DHCP: Mapping[str, object] = {"type": "ipv4_dhcp"}
 
 
 class CommandFailed(Exception):
@@ -120,65 +107,150 @@ class Running:
 class VirtualMachine:
     """One machine; a context manager that makes its disk on entry and leaves nothing behind on exit.
 
-    `boot_seconds` is how long the last boot took until commands were accepted, `boot_count` how often it booted.
+    Attributes:
+        amphora_id: the amphora's own; two machines need two.
+        is_user_data: the controller delivers its files in the user data; `network` is the management NIC's.
+        has_world: with clients, members and NICs inside; see above.
+        has_kit: with the tests' own programs at all; without them `exec` and its kind do not work.
+        commands: what the user data orders beside the controller's own commands and those of the kit.
+        boot_seconds: how long the last boot took until the machine was ready.
+        logs: where the machine's rsyslog sends what it is told to send away.
     """
 
+    hardware: Hardware = field(default_factory=Hardware)
+    amphora_id: str = AMPHORA_ID
+    topology: str = "SINGLE"
+    is_user_data: bool = False
+    network: Mapping[str, object] = field(default_factory=lambda: STATIC)
+    has_world: bool = False
+    has_kit: bool = True
+    commands: tuple[str, ...] = ()
     directory: Path = field(init=False)
     context: ssl.SSLContext = field(init=False)
     heartbeats: HeartbeatReceiver = field(init=False)
+    logs: socket.socket = field(init=False)
     boot_seconds: float = field(init=False, default=0.0)
-    disk_seconds: float = field(init=False, default=0.0)
-    _disk: disk.Disk = field(init=False)
+    _pki: Pki = field(init=False)
     _ports: dict[int, int] = field(init=False, default_factory=dict)
+    _plugged: tuple[str, ...] = field(init=False, default=())
     _qemu: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     def __enter__(self) -> Self:
-        began = time.monotonic()
-        self.heartbeats = _listen_for_heartbeats()
-        self.directory = debian.prepare(debian.DIRECTORY / "runs" / f"{os.getpid()}-image")
+        self.heartbeats = HeartbeatReceiver(_bound_socket(), HEARTBEAT_KEY)
+        self.logs = _bound_socket()
+        name = f"{os.getpid()}-{self.amphora_id[:8]}-image"
+        self.directory = debian.prepare(debian.DIRECTORY / "runs" / name)
         try:
-            pki = Pki.mint(AMPHORA_ID)
-            pki.write(self.directory)
+            self._pki = Pki.mint(self.amphora_id)
+            self._pki.write(self.directory)
             self.context = client_context(self.directory / "ca.pem", self.directory / "client.pem")
-            self._disk = disk.make(self.directory, self.config(), pki)
+            emulator.make_disk(self.directory, self.hardware)
+            make = make_vfat if self.hardware.drive is Bus.VFAT else make_iso
+            make(self._drive(), self.directory / emulator.DRIVE)
         except BaseException:
             self.close()
             raise
-        self.disk_seconds = time.monotonic() - began
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def config(self) -> str:
-        """Return the agent's configuration file."""
+        """Return the agent's configuration file, as the controller renders it but for the heartbeats."""
+        text = (SAMPLES / "agent/amphora-agent-single.conf").read_text()
         port = self.heartbeats.socket.getsockname()[1]
-        return f"""[health_manager]
-controller_ip_port_list = {GATEWAY}:{port}
-heartbeat_interval = 1
-heartbeat_key = {HEARTBEAT_KEY}
-[amphora_agent]
-amphora_id = {AMPHORA_ID}
-[controller_worker]
-loadbalancer_topology = SINGLE
-"""
+        changes = {
+            "192.0.2.1:5555, [2001:db8::1]:5555": f"{GATEWAY}:{port}",
+            "heartbeat_interval = 10": "heartbeat_interval = 1",
+            "loadbalancer_topology = SINGLE": f"loadbalancer_topology = {self.topology}",
+            AMPHORA_ID: self.amphora_id,
+        }
+        for before, after in changes.items():
+            text = text.replace(before, after)
+        return text
+
+    def _drive(self) -> ConfigDrive:
+        log_port = self.logs.getsockname()[1]
+        rsyslog = (SAMPLES / "agent/10-rsyslog.conf").read_text()
+        for target in ("192.0.2.50", "192.0.2.51", "192.0.2.52"):
+            rsyslog = rsyslog.replace(target, GATEWAY)
+        for port in ("20514", "10514"):
+            rsyslog = rsyslog.replace(port, str(log_port))
+        files = {
+            "/etc/octavia/amphora-agent.conf": self.config(),
+            "/etc/rsyslog.d/10-rsyslog.conf": rsyslog,
+            "/etc/octavia/certs/server.pem": self._pki.server.decode(),
+            "/etc/octavia/certs/client_ca.pem": self._pki.ca.decode(),
+        }
+        units = ["command-server.service", *(["outside-world.service"] if self.has_world else [])]
+        begin_kit = ("systemctl daemon-reload", f"systemctl enable --now {' '.join(units)}")
+        return ConfigDrive(
+            instance=str(uuid.uuid5(uuid.NAMESPACE_URL, str(self.directory))),
+            nic=MANAGEMENT_MAC,
+            networks=(self.network,),
+            files=files,
+            is_user_data=self.is_user_data,
+            kit=_kit() if self.has_kit else {},
+            commands=(*self.commands, *(begin_kit if self.has_kit else ())),
+        )
 
     # Its life
 
     def boot(self) -> None:
-        """Switch it on and wait until it takes commands."""
-        assert self._qemu is None, "the machine runs already"
+        """Switch it on and wait until it takes commands, or without the tests' programs until the agent answers."""
         began = time.monotonic()
+        self.switch_on()
+        self.wait_for(self._boot_id if self.has_kit else self.agent_answers, BOOT_SECONDS, "the machine to boot")
+        self.boot_seconds = time.monotonic() - began
+
+    def freeze(self) -> None:
+        """Keep it as it is now, running, for `thaw`; it is off afterwards."""
+        emulator.freeze(self.directory)
+        self.switch_off()
+        emulator.keep_frozen_disk(self.directory)
+
+    def thaw(self) -> None:
+        """Have it, which is off, go on from where it was frozen, as if nothing had happened since; a second's work."""
+        emulator.thaw_disk(self.directory)
+        self.switch_on(is_thawed=True)
+
+    def switch_on(self, *, is_thawed: bool = False) -> None:
+        """Have QEMU run it; wait for nothing."""
+        assert self._qemu is None, "the machine runs already"
         self._ports = {inside: _free_port() for inside in (COMMAND_PORT, AGENT_PORT)}
+        running = emulator.Run(self._ports, self._plugged, is_thawed)
+        command = emulator.command_line(self.directory, self.hardware, MANAGEMENT_MAC, running)
         with (self.directory / "qemu.log").open("ab") as log:
             self._qemu = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *self._emulator()],
+                ["setpriv", "--pdeathsig", "KILL", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=tuple(self.hardware.cables.values()),
             )
-        self.wait_for(self._boot_id, BOOT_SECONDS, "the machine to boot")
-        self.boot_seconds = time.monotonic() - began
+
+    def switch_off(self) -> None:
+        """Take the power away; harmless when it is off."""
+        if self._qemu is not None:
+            self._qemu.kill()
+            self._qemu.wait(10)
+            self._qemu = None
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the emulator has taken since power on."""
+        assert self._qemu is not None
+        times = psutil.Process(self._qemu.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def plug(self, mac: str) -> None:
+        """Plug a NIC at one of the hardware's cables; the machine has it from then on, at every boot."""
+        emulator.plug(self.directory, self.hardware, mac)
+        self._plugged = (*self._plugged, mac)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it has power."""
+        return self._qemu is not None
 
     def reboot(self) -> None:
         """Shut it down in order, start it again and wait until it takes commands."""
@@ -186,15 +258,13 @@ loadbalancer_topology = SINGLE
 
     def cut_power(self) -> None:
         """Press the reset button: what is not on the disk is lost. Waits until it takes commands again."""
-        self._restart(self._reset)
+        self._restart(lambda: emulator.order(self.directory, "system_reset"))
 
     def close(self) -> None:
         """Switch it off and remove all of it; harmless when repeated."""
-        if self._qemu is not None:
-            self._qemu.kill()
-            self._qemu.wait(10)
-            self._qemu = None
+        self.switch_off()
         self.heartbeats.socket.close()
+        self.logs.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # Inside it
@@ -239,7 +309,7 @@ loadbalancer_topology = SINGLE
         plain = socket.create_connection(("127.0.0.1", self.agent_port), timeout=timeout)
         connection = http.client.HTTPSConnection("127.0.0.1", timeout=timeout, context=self.context)
         try:
-            connection.sock = self.context.wrap_socket(plain, server_hostname=AMPHORA_ID)
+            connection.sock = self.context.wrap_socket(plain, server_hostname=self.amphora_id)
         except BaseException:
             plain.close()
             raise
@@ -276,21 +346,6 @@ loadbalancer_topology = SINGLE
 
     # Its insides
 
-    def _emulator(self) -> Iterator[str]:
-        masks = " ".join(f"systemd.mask={unit}" for unit in _MASKED)
-        forwards = ",".join(f"hostfwd=tcp:127.0.0.1:{out}-:{inside}" for inside, out in self._ports.items())
-        layers = f"{disk.emulator_layer()}:{debian.debian13_tree()}"
-        yield from ("unshare", "--mount", "sh", "-c", _EMULATE, "emulate", layers, str(self.directory))
-        yield from ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none")
-        yield from ("-accel", "tcg,thread=multi", "-cpu", _CPU, "-smp", "2", "-m", "1024")
-        yield from ("-kernel", f"/mnt/{self._disk.kernel}", "-initrd", f"/mnt/{self._disk.initrd}")
-        yield from ("-append", f"{_KERNEL_LINE} {masks}")
-        yield from ("-drive", f"file=/mnt/{self._disk.image},if=none,id=root,format=raw,cache=unsafe")
-        yield from ("-device", "virtio-blk-pci,drive=root", "-device", "virtio-rng-pci")
-        yield from ("-netdev", f"user,id=management,ipv6=off,{forwards}")
-        yield from ("-device", f"virtio-net-pci,netdev=management,mac={MANAGEMENT_MAC}")
-        yield from ("-serial", "file:/mnt/console.log", "-qmp", "unix:/mnt/qmp,server=on,wait=off")
-
     def _boot_id(self) -> str:
         """Return what differs from boot to boot, an empty text while no command is taken."""
         assert self._qemu is not None
@@ -313,18 +368,6 @@ loadbalancer_topology = SINGLE
         with contextlib.suppress(ConnectionError):
             self.begin(["systemctl", "reboot", "--no-block"]).finish()
 
-    def _reset(self) -> None:
-        """Have QEMU reset the machine; its monitor wants its capabilities negotiated first."""
-        with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(10)
-            monitor.connect(str(self.directory / "qmp"))
-            with monitor.makefile("rwb") as stream:
-                for command in ("qmp_capabilities", "system_reset"):
-                    stream.write(json.dumps({"execute": command}).encode() + b"\n")
-                    stream.flush()
-                    while "return" not in json.loads(stream.readline()):
-                        continue
-
 
 def _free_port() -> int:
     """Return a port of the loopback that nobody has; QEMU binds it right after."""
@@ -334,8 +377,24 @@ def _free_port() -> int:
         return int(port)
 
 
-def _listen_for_heartbeats() -> HeartbeatReceiver:
+def _bound_socket() -> socket.socket:
+    """Return a UDP socket at a free port of the loopback."""
     receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     receiver.bind(("127.0.0.1", 0))
-    return HeartbeatReceiver(receiver, HEARTBEAT_KEY)
+    return receiver
+
+
+def _kit() -> dict[str, tuple[bytes, int]]:
+    """Return the tests' own programs: path inside -> content and mode."""
+    kit = {}
+    for file in GUEST_FILES.iterdir():
+        if file.suffix == ".service":
+            kit[f"/etc/systemd/system/{file.name}"] = (file.read_bytes(), 0o644)
+        elif file.is_file():
+            kit[f"{GUEST_DIRECTORY}/{file.name}"] = (file.read_bytes(), 0o755)
+    layer = built_image.emulator_layer()
+    for tool in _TOOLS:
+        found = next(layer.rglob(tool)) if "/" not in tool else layer / tool
+        kit[f"{GUEST_DIRECTORY}/{found.name}"] = (found.read_bytes(), 0o755)
+    return kit

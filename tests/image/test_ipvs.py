@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from tests.container.debian import VENV
 from tests.image.machine import VirtualMachine
 
 _SCRIPT = """
@@ -38,7 +37,7 @@ def test_table_is_read_and_repaired(machine: VirtualMachine) -> None:
     # Without any local address there is no table to tell that a destination is none: every one would be refused.
     machine.inside("ipvs", ["ip", "link", "set", "lo", "up"])
     machine.inside("ipvs", ["ipvsadm", "-A", "-u", "192.0.2.1:53", "-s", "wrr"])
-    seen = json.loads(machine.exec([f"{VENV}/bin/python", "-c", _SCRIPT]))
+    seen = json.loads(machine.exec(["env", "PYTHONPATH=/opt/amphora-agent", "python3", "-c", _SCRIPT]))
     machine.exec(["ip", "netns", "delete", "ipvs"])
     # Each change is asked for twice: what is there already, or gone already, is fine.
     assert seen == [{}, {"198.51.100.1": 3, "198.51.100.2": 3}, {"198.51.100.2": 3}, {}, 0]

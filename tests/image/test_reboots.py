@@ -10,7 +10,7 @@ import pytest
 
 from tests.image.flood import answers, begin, udp_servers
 from tests.image.listener import VIP, Controller, Listener, Member, monitor
-from tests.image.machine import TEST_SECONDS, VirtualMachine
+from tests.image.machine import GUEST_DIRECTORY, TEST_SECONDS, VirtualMachine
 
 LOG = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ LISTENER = Listener(id="11111111-1111-4111-8111-111111111156", port=56, monitor=
 MEMBERS = (Member(11), Member(12))
 # More datagrams than an emulated machine sends while its interfaces come up.
 MANY = 10_000_000
+CONNTRACK = ("env", f"LD_LIBRARY_PATH={GUEST_DIRECTORY}", f"{GUEST_DIRECTORY}/conntrack")
 
 
 @pytest.mark.parametrize("way", [VirtualMachine.reboot, VirtualMachine.cut_power])
@@ -48,11 +49,11 @@ def test_no_flow_is_remembered_from_before_the_masquerading(machine: VirtualMach
     """A client that asked from the same port all along would be forwarded, but never masqueraded."""
     machine.exec(["amphora-interface", "down", "all"])
     machine.inside("amphora-haproxy", ["nft", "flush", "ruleset"])
-    machine.inside("amphora-haproxy", ["conntrack", "--flush"])
+    machine.inside("amphora-haproxy", [*CONNTRACK, "--flush"])
     impatient = begin(machine, "client", "udp_bulk.py", VIP, str(LISTENER.port), str(MANY), "32")
     try:
         machine.exec(["amphora-interface", "up", "all"])
-        remembered = ["conntrack", "--dump", "--proto", "udp", "--orig-port-dst", str(LISTENER.port)]
+        remembered = [*CONNTRACK, "--dump", "--proto", "udp", "--orig-port-dst", str(LISTENER.port)]
         flows = [line for line in machine.inside("amphora-haproxy", remembered).splitlines() if "sport=" in line]
     finally:
         impatient.close()
