@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import venv
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ from amphora_image.tools import CannotBuild
 DEFAULT_EPOCH = 1750000000
 CACHE = Path(os.environ.get("AMPHORA_IMAGE_CACHE", "/var/cache/amphora-image"))
 DISK_MIB = 2048
+KEPT_SECONDS = 14 * 86400.0
 _BUILDER = BUILD / "requirements-builder.txt"
 _MIRRORS = {"debian": "DIB_DISTRIBUTION_MIRROR", "debian-security": "DIB_DEBIAN_SECURITY_MIRROR"}
 _INPUTS = ("amphora_agent", "docs/man", "systemd", "etc", "image-build", "pyproject.toml", "LICENSE")
@@ -164,7 +166,17 @@ def root_tar(options: Options, when: int, *, force: bool) -> Path:
     tar = CACHE / f"root-{base_hash(options)}.tar"
     if force or not tar.with_suffix(".packages").exists():
         _run_builder(options, when, tar)
+        _forget_unused()
+    tar.touch()
     return tar
+
+
+def _forget_unused() -> None:
+    """Remove the root file systems that no build has used for two weeks, a fifth of a gigabyte each."""
+    for tar in CACHE.glob("root-*.tar"):
+        if time.time() - tar.stat().st_mtime > KEPT_SECONDS:
+            for path in CACHE.glob(f"{tar.stem}.*"):
+                path.unlink()
 
 
 def base_hash(options: Options) -> str:

@@ -13,7 +13,7 @@ from tests.image.machine import VirtualMachine
 
 LOG = logging.getLogger(__name__)
 
-AGENT_SECONDS = 90.0
+AGENT_SECONDS = 300.0
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ def _lay_over(directory: Path, base: str, kind: str) -> None:
 
 def freeze(directory: Path) -> None:
     """Keep a running machine's memory and disk as they are now; it stands still, to be switched off."""
-    order(directory, "stop")
+    # It must run until then, or it would not run when it is thawed.
     order(directory, "migrate", {"uri": f"file:/mnt/{STATE}"})
     wait_for(lambda: order(directory, "query-migrate").get("status") == "completed", "the machine's memory", seconds=60)
 

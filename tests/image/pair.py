@@ -36,7 +36,7 @@ class Pair:
     def answers(self) -> bool:
         """Tell whether a client gets an answer from a member through the VIP."""
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return get(self.clients, VIP, 80, timeout=1.0).startswith("web")
+            return get(self.clients, VIP, 80, timeout=3.0).startswith("web")
         return False
 
     def holder(self) -> VirtualMachine | None:
@@ -107,7 +107,7 @@ def _make(made: Pair, machine: VirtualMachine, nics: tuple[str, str, str, str]) 
     """Make an amphora of a machine, call by call as the controller does."""
     vip_mac, member_mac, address, sample = nics
     machine.boot()
-    machine.wait_for(machine.agent_answers, 120, "the agent")
+    machine.wait_for(machine.agent_answers, 300, "the agent")
     for name, mac, changes in (("plug-vip", vip_mac, {"vrrp_ip": address}), ("plug-network", member_mac, {})):
         machine.plug(mac)
         call = request_sample(name)

@@ -95,21 +95,21 @@ def send_log(machine: VirtualMachine, tag: str, facility: int, count: int, lengt
 
 
 def test_logs_go_where_the_controller_wants_them_and_are_kept(machine: VirtualMachine) -> None:
-    machine.logs.settimeout(30)
+    machine.logs.settimeout(90)
     send_log(machine, "haproxy[1]", 16, 1, 10)
     while b"haproxy[1]: 0 xxxxxxxxxx" not in machine.logs.recv(65536):
         continue
     machine.wait_for(
-        lambda: "haproxy[1]: 0 xxxxxxxxxx" in machine.exec(["cat", "/var/log/haproxy.log"]), 20, "the line in the file"
+        lambda: "haproxy[1]: 0 xxxxxxxxxx" in machine.exec(["cat", "/var/log/haproxy.log"]), 90, "the line in the file"
     )
 
 
 def test_log_files_are_rotated_by_size(machine: VirtualMachine) -> None:
     machine.exec(["sh", "-c", "head -c 16777200 /dev/zero | tr '\\0' x >>/var/log/syslog"])
     send_log(machine, "other", 3, 50, 1000)
-    machine.wait_for(lambda: machine.begin(["ls", "/var/log/syslog.1"]).outcome()[0] == 0, 20, "the rotated file")
+    machine.wait_for(lambda: machine.begin(["ls", "/var/log/syslog.1"]).outcome()[0] == 0, 90, "the rotated file")
     send_log(machine, "other", 3, 50, 1000)
-    machine.wait_for(lambda: "other: 49" in machine.exec(["cat", "/var/log/syslog"]), 20, "the new file")
+    machine.wait_for(lambda: "other: 49" in machine.exec(["cat", "/var/log/syslog"]), 90, "the new file")
 
 
 def test_networkd_leaves_other_nics_alone(machine: VirtualMachine) -> None:

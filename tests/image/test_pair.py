@@ -41,7 +41,7 @@ def both() -> Iterator[Pair]:
 def test_both_machines_are_configured_by_their_drives(both: Pair) -> None:
     for machine in both.machines:
         assert machine.exec(["hostname"]) == "amphora-test\n"
-        assert machine.exec(["systemctl", "is-system-running", "--wait"], timeout=120) == "running\n"
+        assert machine.exec(["systemctl", "is-system-running", "--wait"], timeout=300) == "running\n"
         assert machine.exec(["cat", "/etc/octavia/amphora-agent.conf"]).strip() == machine.config().strip()
         assert machine.exec(["stat", "--format=%a", "/etc/octavia/certs/server.pem"]) == "600\n"
     # What the controller's template escaped is as it was before.
@@ -60,18 +60,18 @@ def test_hot_plugged_nics_are_in_the_namespace_and_nowhere_else(both: Pair) -> N
 
 
 def test_exactly_one_holds_the_vip_and_balances(both: Pair) -> None:
-    both.machines[0].wait_for(lambda: both.holder() is not None and both.answers(), 60, "one holder of the VIP")
+    both.machines[0].wait_for(lambda: both.holder() is not None and both.answers(), 180, "one holder of the VIP")
     assert {get(both.clients, VIP, 80, timeout=10.0) for _ in range(4)} == {"web1", "web2"}
     for machine in both.machines:
         machine.heartbeats.drain()
         machine.heartbeats.receive_until(
-            lambda message: message["listeners"].get(LISTENER_ID, {}).get("status") == "OPEN"
+            lambda message: message["listeners"].get(LISTENER_ID, {}).get("status") == "OPEN", timeout=60
         )
 
 
 def scrape(clients: Namespace) -> str:
-    connection = http.client.HTTPConnection(VIP, timeout=20)
-    connection.sock = clients.connect(VIP, 8088, timeout=20)
+    connection = http.client.HTTPConnection(VIP, timeout=60)
+    connection.sock = clients.connect(VIP, 8088, timeout=60)
     connection.request("GET", "/metrics")
     return connection.getresponse().read().decode()
 
@@ -84,7 +84,7 @@ def test_the_prometheus_listener_answers(both: Pair) -> None:
 
 def fetch_over_tls(clients: Namespace, name: str, ca: bytes) -> str:
     context = ssl.create_default_context(cadata=ca.decode())
-    with context.wrap_socket(clients.connect(VIP, 443, timeout=20), server_hostname=name) as connection:
+    with context.wrap_socket(clients.connect(VIP, 443, timeout=60), server_hostname=name) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
         return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
 
@@ -112,13 +112,13 @@ def test_the_other_one_serves_when_the_power_of_the_first_goes(both: Pair) -> No
     assert both.answers()
     began = time.monotonic()
     active.switch_off()
-    standby.wait_for(both.answers, 60, "an answer of the other one")
+    standby.wait_for(both.answers, 120, "an answer of the other one")
     LOG.warning("served again %.1f s after the power went", time.monotonic() - began)
     assert holds_vip(standby)
     standby.heartbeats.drain()
-    assert standby.heartbeats.receive(timeout=20).message["id"] == standby.amphora_id
+    assert standby.heartbeats.receive(timeout=60).message["id"] == standby.amphora_id
     # The NICs are in the machine from the start now, and no controller says a word to it.
     active.boot()
-    active.wait_for(active.agent_answers, 120, "the agent")
+    active.wait_for(active.agent_answers, 300, "the agent")
     assert holds(both.answers, 5)
     assert both.holder() is standby

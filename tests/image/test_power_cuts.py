@@ -129,7 +129,7 @@ def frozen() -> Iterator[Frozen]:
         pytest.skip(f"image rung: {reason}")
     with VirtualMachine(hardware=Hardware(memory_mib=512), has_world=True) as machine:
         machine.boot()
-        machine.wait_for(machine.agent_answers, 90, "the agent")
+        machine.wait_for(machine.agent_answers, 300, "the agent")
         controller, ledger = Controller(machine), Ledger()
         controller.expect(202, "POST", "/1.0/plug/vip/10.10.0.100", document=PLUG_VIP)
         all_changes(machine, controller, ledger, 1)
@@ -155,7 +155,7 @@ def cut(frozen: Frozen, after: float) -> tuple[Ledger, dict[str, int]]:
     machine = frozen.machine
     ledger = Ledger(dict(frozen.ledger.asked), dict(frozen.ledger.accepted))
     machine.thaw()
-    machine.wait_for(machine.agent_answers, 60, "the thawed agent")
+    machine.wait_for(machine.agent_answers, 120, "the thawed agent")
     changes = threading.Thread(target=change_until_cut, args=(machine, ledger))
     changes.start()
     wait_for(lambda: ledger.asked != frozen.ledger.asked, "the first change")
@@ -174,13 +174,13 @@ def cut(frozen: Frozen, after: float) -> tuple[Ledger, dict[str, int]]:
 def check_booted(machine: VirtualMachine, found: dict[str, int]) -> None:
     """Check that everything serves again as the disk has it, without a word of the controller."""
     machine.boot()
-    machine.wait_for(machine.agent_answers, 120, "the agent")
+    machine.wait_for(machine.agent_answers, 300, "the agent")
     with udp_servers(machine, [Member(11).address]):
-        machine.wait_for(lambda: answers(machine, LISTENER.port), 60, "an answer through the VIP")
+        machine.wait_for(lambda: answers(machine, LISTENER.port), 120, "an answer through the VIP")
     machine.heartbeats.drain()
     machine.heartbeats.receive_until(
         lambda message: len([entry for entry in message["listeners"].values() if entry["status"] == "OPEN"]) == 2,
-        timeout=60,
+        timeout=120,
     )
     addresses = json.loads(machine.inside("amphora-haproxy", ["ip", "-json", "address", "show", "eth2"]))
     assert f"10.20.1.{found['network']}" in {entry["local"] for entry in addresses[0]["addr_info"]}

@@ -18,6 +18,11 @@ pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
 LISTENER = Listener(id="11111111-1111-4111-8111-111111111158", port=58)
 HTTP = (SAMPLES / "haproxy/01-http-basic.cfg").read_text()
+# All at once but for the last MiB, and that to the last block.
+FILL = """
+fallocate -l $(($(df --output=avail -B 1 / | tail -n 1) - 1048576)) /var/full
+dd if=/dev/zero of=/var/fuller bs=4096
+"""
 UPLOAD = f"/1.0/loadbalancer/{AMPHORA_ID}/{LB_ID}/haproxy"
 
 
@@ -42,7 +47,7 @@ def test_a_wrong_clock_is_told_and_silences_no_heartbeat(small: VirtualMachine) 
     small.exec(["date", "--set", f"@{int(time.time())}"])
     small.wait_for(small.agent_answers, 60, "the agent")
     small.heartbeats.drain()
-    small.heartbeats.receive()
+    small.heartbeats.receive(timeout=60)
 
 
 def test_a_load_balancer_fits_into_256_mb(small: VirtualMachine) -> None:
@@ -52,19 +57,19 @@ def test_a_load_balancer_fits_into_256_mb(small: VirtualMachine) -> None:
     controller.apply_http(HTTP)
     controller.apply_udp(LISTENER.id, LISTENER.config([Member(11)]))
     with udp_servers(small, [Member(11).address]):
-        small.wait_for(lambda: answers(small, LISTENER.port), 30, "an answer through the VIP")
+        small.wait_for(lambda: answers(small, LISTENER.port), 120, "an answer through the VIP")
     assert "Out of memory" not in small.exec(["dmesg"])
 
 
 def test_a_full_disk_refuses_changes_and_loses_nothing(small: VirtualMachine) -> None:
     controller = Controller(small)
     before = controller.expect(200, "GET", f"/1.0/loadbalancer/{LB_ID}/haproxy").body
-    small.begin(["sh", "-c", "dd if=/dev/zero of=/var/full bs=1M; dd if=/dev/zero of=/var/fuller bs=512"]).outcome()
+    small.begin(["sh", "-c", FILL]).outcome()
     controller.expect(500, "PUT", UPLOAD, HTTP.replace("timeout client 50000", "timeout client 40000"))
     assert controller.expect(200, "GET", f"/1.0/loadbalancer/{LB_ID}/haproxy").body == before
     with udp_servers(small, [Member(11).address]):
         assert answers(small, LISTENER.port)
     small.heartbeats.drain()
-    small.heartbeats.receive_until(lambda message: len(message["listeners"]) > 1)
+    small.heartbeats.receive_until(lambda message: len(message["listeners"]) > 1, timeout=60)
     small.exec(["rm", "/var/full", "/var/fuller"])
     controller.apply_http(HTTP.replace("timeout client 50000", "timeout client 40000"))
