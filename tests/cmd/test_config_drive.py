@@ -210,6 +210,18 @@ def test_without_a_drive_the_network_is_that_of_the_last_one(rig: Rig) -> None:
     assert "MACAddress=fa:16:3e:00:00:01\n" in rig.read("/run/systemd/network/10-management-0.network")
 
 
+def test_a_drive_that_comes_late_is_missed_aloud_and_taken(rig: Rig) -> None:
+    devices = rig.root / "devices"
+    devices.mkdir()
+    command = [sys.executable, "-m", "amphora_agent.cmd.config_drive", f"--root={rig.root}", f"--devices={devices}"]
+    with subprocess.Popen([*command, "--complain-after=0"], stderr=subprocess.PIPE, text=True) as reader:
+        assert reader.stderr is not None
+        assert "no config drive: no disk or CD-ROM" in reader.stderr.readline()
+        (devices / "CONFIG-2").write_bytes(b"no file system")
+        assert "no config drive: cannot mount" in reader.communicate(timeout=60)[1]
+    assert reader.returncode == 3
+
+
 def test_a_drive_that_cannot_be_mounted_is_said_with_mounts_own_words(rig: Rig) -> None:
     rig.configure()
     devices = rig.root / "devices"
