@@ -21,6 +21,7 @@ PROGRAMS = {
     "mtools": ("mmd", "mcopy"),
     "grub-common": ("grub-mkimage",),
     "xz-utils": ("xz",),
+    "python3-pip": ("pip3",),
 }
 
 
