@@ -304,7 +304,7 @@ class VirtualMachine:
         """The port of this machine's loopback behind which the agent is; another one after each boot."""
         return self._ports[AGENT_PORT]
 
-    def connect(self, *, timeout: float = 60.0) -> http.client.HTTPSConnection:
+    def connect(self, *, timeout: float = 240.0) -> http.client.HTTPSConnection:
         """Return a connection to the agent, for `ask`; the caller closes it."""
         plain = socket.create_connection(("127.0.0.1", self.agent_port), timeout=timeout)
         connection = http.client.HTTPSConnection("127.0.0.1", timeout=timeout, context=self.context)
@@ -323,7 +323,7 @@ class VirtualMachine:
         *,
         document: object = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 60.0,
+        timeout: float = 240.0,
     ) -> Reply:
         """Ask the agent over mutual TLS, as the controller does, on a connection of its own."""
         with contextlib.closing(self.connect(timeout=timeout)) as connection:
