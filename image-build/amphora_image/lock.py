@@ -21,7 +21,8 @@ _HEAD = "# Written by image-build/lock: the Python packages of the image, for ev
 def main() -> int:
     """Write the file."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"].get("ctl", ())]
+    # Not what amphoractl is coloured with: YAML is Debian's, and nobody logs in.
+    wanted = project["dependencies"]
     hashes: dict[str, set[str]] = defaultdict(set)
     for release in PYTHONS:
         for arch in MACHINES:
