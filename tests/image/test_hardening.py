@@ -127,7 +127,7 @@ def test_networkd_leaves_other_nics_alone(machine: VirtualMachine) -> None:
 
 def test_the_watchdog_is_fed(machine: VirtualMachine) -> None:
     assert machine.exec(["cat", "/sys/class/watchdog/watchdog0/state"]) == "active\n"
-    assert machine.exec(["systemctl", "show", "--value", "--property=RuntimeWatchdogUSec"]) == "1min\n"
+    assert machine.exec(["systemctl", "show", "--value", "--property=RuntimeWatchdogUSec"]) == "3min\n"
 
 
 def test_a_ping_monitor_has_its_program(machine: VirtualMachine) -> None:
