@@ -1,4 +1,4 @@
-"""The disk of a machine whose power went: the file system's journal is played back and its files are read, offline."""
+"""The disk of a machine whose power went: its root file system, taken out, its journal played back, its files read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amphora_image.build import DISK_MIB
-from amphora_image.layout import Layout
+from amphora_image.layout import SECTOR, Layout
 
 _ROOT = Layout(mib=DISK_MIB, arch="amd64").root
 # fsck(8): nothing was wrong, or it is mended.
@@ -16,17 +16,21 @@ _SOUND = {0, 1}
 
 @dataclass(frozen=True, slots=True)
 class DeadDisk:
-    """A raw disk, its root file system replayed."""
+    """A file that holds the root file system alone: e2fsck forgets an offset when it has played the journal back."""
 
     path: Path
 
-    @property
-    def _file_system(self) -> str:
-        return f"{self.path}?offset={_ROOT.offset}"
+    @staticmethod
+    def take_out(disk: Path, target: Path) -> DeadDisk:
+        """Copy the root file system of a qcow2 into a file of its own."""
+        part = f"driver=raw,offset={_ROOT.offset},size={_ROOT.sectors * SECTOR}"
+        source = f"{part},file.driver=qcow2,file.file.driver=file,file.file.filename={disk}"
+        subprocess.run(["qemu-img", "convert", "--image-opts", source, "-O", "raw", str(target)], check=True)
+        return DeadDisk(target)
 
     def replay(self) -> None:
         """Do what a kernel and fsck do at the next boot; AssertionError when that would want a human."""
-        check = ["/sbin/e2fsck", "-p", self._file_system]
+        check = ["/sbin/e2fsck", "-p", str(self.path)]
         done = subprocess.run(check, capture_output=True, text=True, check=False)
         assert done.returncode in _SOUND, done.stdout + done.stderr
 
@@ -45,5 +49,5 @@ class DeadDisk:
 
     def _debugfs(self, request: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["/sbin/debugfs", "-R", request, self._file_system], capture_output=True, text=True, check=True
+            ["/sbin/debugfs", "-R", request, str(self.path)], capture_output=True, text=True, check=True
         )

@@ -97,18 +97,13 @@ def freeze(directory: Path) -> None:
 
 def keep_frozen_disk(directory: Path) -> None:
     """Make the disk of a frozen machine, which is off, the one that every thawed machine begins with."""
-    raw(directory, directory / FROZEN)
+    convert = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(directory / DISK), str(directory / FROZEN)]
+    subprocess.run(convert, check=True)
 
 
 def thaw_disk(directory: Path) -> None:
     """Give a machine that is off the disk of the frozen one."""
     _lay_over(directory, FROZEN, "raw")
-
-
-def raw(directory: Path, target: Path) -> None:
-    """Write the content of the machine's disk as it is on the host, to where it can be looked into."""
-    convert = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(directory / DISK), str(target)]
-    subprocess.run(convert, check=True)
 
 
 def command_line(directory: Path, hardware: Hardware, mac: str, run: Run) -> Iterator[str]:

@@ -46,7 +46,7 @@ FILES = {
     "config": ("/etc/octavia/amphora-agent.conf", r"(?<=# change )\d+"),
 }
 
-pytestmark = pytest.mark.timeout(60 * CUTS)
+pytestmark = pytest.mark.timeout(1800 + 60 * CUTS)
 
 
 @dataclass(slots=True)
@@ -162,12 +162,10 @@ def cut(frozen: Frozen, after: float) -> tuple[Ledger, dict[str, int]]:
     changes.join(after)
     machine.switch_off()
     changes.join()
-    path = machine.directory / "dead.raw"
-    emulator.raw(machine.directory, path)
-    disk = DeadDisk(path)
+    disk = DeadDisk.take_out(machine.directory / emulator.DISK, machine.directory / "dead.raw")
     disk.replay()
     found = found_numbers(frozen, disk)
-    path.unlink()
+    disk.path.unlink()
     return ledger, found
 
 
