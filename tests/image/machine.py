@@ -133,6 +133,7 @@ class VirtualMachine:
     _pki: Pki = field(init=False)
     _ports: dict[int, int] = field(init=False, default_factory=dict)
     _plugged: tuple[str, ...] = field(init=False, default=())
+    _began: float = field(init=False, default=0.0)
     _qemu: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     def __enter__(self) -> Self:
@@ -198,10 +199,13 @@ class VirtualMachine:
 
     def boot(self) -> None:
         """Switch it on and wait until it takes commands, or without the tests' programs until the agent answers."""
-        began = time.monotonic()
         self.switch_on()
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until a machine that is switched on takes commands, or without the tests' programs its agent answers."""
         self.wait_for(self._boot_id if self.has_kit else self.agent_answers, BOOT_SECONDS, "the machine to boot")
-        self.boot_seconds = time.monotonic() - began
+        self.boot_seconds = time.monotonic() - self._began
 
     def freeze(self) -> None:
         """Keep it as it is now, running, for `thaw`; it is off afterwards."""
@@ -215,8 +219,9 @@ class VirtualMachine:
         self.switch_on(is_thawed=True)
 
     def switch_on(self, *, is_thawed: bool = False) -> None:
-        """Have QEMU run it; wait for nothing."""
+        """Have QEMU run it; wait for nothing. It ends with the thread that calls this."""
         assert self._qemu is None, "the machine runs already"
+        self._began = time.monotonic()
         self._ports = {inside: _free_port() for inside in (COMMAND_PORT, AGENT_PORT)}
         running = emulator.Run(self._ports, self._plugged, is_thawed)
         command = emulator.command_line(self.directory, self.hardware, MANAGEMENT_MAC, running)

@@ -87,6 +87,8 @@ def pair() -> Iterator[Pair]:
             topology=topology,
         )
         machines = (stack.enter_context(one), stack.enter_context(other))
+        for machine in machines:
+            machine.switch_on()
         made = Pair(machines=machines, clients=clients.namespace, members=members.namespace)
         with ThreadPoolExecutor(2) as both:
             list(both.map(lambda pick: _make(made, *pick), zip(machines, NICS, strict=True)))
@@ -106,7 +108,7 @@ def _cables(
 def _make(made: Pair, machine: VirtualMachine, nics: tuple[str, str, str, str]) -> None:
     """Make an amphora of a machine, call by call as the controller does."""
     vip_mac, member_mac, address, sample = nics
-    machine.boot()
+    machine.wait_until_ready()
     machine.wait_for(machine.agent_answers, 300, "the agent")
     for name, mac, changes in (("plug-vip", vip_mac, {"vrrp_ip": address}), ("plug-network", member_mac, {})):
         machine.plug(mac)
