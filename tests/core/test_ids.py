@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_no_file_of_the_agents_own_is_an_id() -> None:
         name
         for owner in (Paths, LoadBalancerPaths, LvsPaths, VrrpPaths)
         for name, member in vars(owner).items()
-        if isinstance(member, property)
+        if isinstance(member, cached_property)
     }
     lb_id, listener_id = LoadBalancerId("25744ac1-3e34-55a2-8441-e585e4cba268"), ListenerId("2" * 32)
     found = [
