@@ -29,8 +29,8 @@ class Terminal:
     def __enter__(self) -> Self:
         self._master, slave = pty.openpty()
         environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", **self.environment}
-        # A session whose terminal it is, so that Ctrl-C is one.
-        command = ["setsid", "--ctty", *self.words]
+        # A session whose terminal it is, so that Ctrl-C is one; a job in the background would have it ignored.
+        command = ["env", "--default-signal=INT", "setsid", "--ctty", *self.words]
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
         os.close(slave)
         return self
