@@ -197,6 +197,9 @@ class _Checker:
                 seen[key] = listener.name
 
     def _listener_faults(self, listener: Listener, pools: Mapping[str, Pool], path: Path) -> Iterator[_Fault]:
+        if listener.protocol not in POOL_PROTOCOLS:
+            yield _Fault((*path, "protocol"), f"no listener speaks {listener.protocol}", _one_of(POOL_PROTOCOLS))
+            return
         if listener.connection_limit == 0:
             yield _Fault((*path, "connection_limit"), "got 0", "-1 for no limit of its own, or at least 1")
         yield from self._pool_reference(listener, listener.default_pool, pools, (*path, "default_pool"))
@@ -315,6 +318,10 @@ class _Checker:
             yield _Fault((*path, "crl_container_ref"), "there is no CA", "ca_tls_container_ref")
         if pool.tls_enabled:
             yield from _tls_value_faults(pool, path)
+
+
+def _one_of(words: Iterable[str]) -> str:
+    return f"one of {', '.join(sorted(words))}"
 
 
 def _duplicate_names(objects: Iterable[Listener | Pool | Member | L7Policy], path: Path) -> Iterator[_Fault]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from amphora_agent.core.document.checks import POOL_PROTOCOLS, check
+from amphora_agent.core.document.model import Protocol
 from amphora_agent.core.document.problem import Problem
 from amphora_agent.core.document.reading import Reading, read, read_tree
 from tests.core.document.documents import SECRETS, Json, documents
@@ -438,3 +439,16 @@ def test_protocols_are_matched_as_octavia_does(listener: str) -> None:
 @given(documents())
 def test_random_good_documents_have_no_problem(tree: Json) -> None:
     assert found(tree) == ()
+
+
+@pytest.mark.parametrize("protocol", sorted(set(Protocol) - set(POOL_PROTOCOLS)))
+@pytest.mark.parametrize("pool", [None, "p"])
+def test_protocols_of_pools_alone_are_no_listeners(protocol: str, pool: str | None) -> None:
+    tree = {
+        "name": "a",
+        "vips": SHOP["vips"],
+        "listeners": [{"name": "l", "protocol": protocol, "protocol_port": 1, "default_pool": pool}],
+        "pools": [{"name": "p", "protocol": "TCP", "lb_algorithm": "ROUND_ROBIN"}],
+    }
+    (problem,) = found(tree)
+    assert (problem.pointer, problem.detail) == ("/listeners/0/protocol", f"no listener speaks {protocol}")
