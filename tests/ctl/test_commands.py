@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -195,15 +196,20 @@ def test_get_prints_configurations(agent: ScriptedAgent, ctl: Ctl) -> None:
     ]
 
 
-@pytest.mark.parametrize(("editor", "code", "text"), [("true", 0, "nothing changed"), ("false", 2, "ended with 1")])
+@pytest.mark.parametrize(
+    ("editor", "end"),
+    [("true", (0, "nothing changed")), ("false", (2, "ended with 1")), ("/nonexistent", (2, "cannot run"))],
+)
 def test_an_edit_that_is_none(
-    agent: ScriptedAgent, ctl: Ctl, monkeypatch: pytest.MonkeyPatch, editor: str, code: int, text: str
+    ctl: Ctl, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, editor: str, end: tuple[int, str]
 ) -> None:
     monkeypatch.setenv("VISUAL", editor)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     agent.on("GET", SHOP, Reply(document=DOCUMENT, etag='"abc"'))
     ran = ctl("edit", "shop")
-    assert ran.code == code
-    assert text in ran.out + ran.errors
+    assert ran.code == end[0]
+    assert end[1] in ran.out + ran.errors
+    assert list(tmp_path.iterdir()) == []
     assert [asked.method for asked in agent.asked] == ["GET"]
 
 

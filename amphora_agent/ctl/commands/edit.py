@@ -52,10 +52,15 @@ def _edit(text: bytes) -> Path:
     try:
         done = subprocess.run([*shlex.split(editor), name], check=False)
     except (OSError, ValueError) as error:
+        Path(name).unlink()
         raise CommandFailure(Exit.USAGE, f"cannot run the editor {editor}: {error}") from error
-    if done.returncode != 0:
-        raise CommandFailure(Exit.USAGE, f"the editor ended with {done.returncode}; nothing was applied", f"see {name}")
-    return Path(name)
+    if done.returncode == 0:
+        return Path(name)
+    kept = [f"see {name}"]
+    if Path(name).read_bytes() == text:
+        Path(name).unlink()
+        kept = []
+    raise CommandFailure(Exit.USAGE, f"the editor ended with {done.returncode}; nothing was applied", *kept)
 
 
 def _checked(data: bytes, name: str) -> bytes:
