@@ -6,6 +6,7 @@ python -m testbed.openapi --check    fails when the committed file is another on
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -91,7 +92,7 @@ class Components:
 
     def __init__(self, types: Iterable[Any]) -> None:
         wanted = tuple(dict.fromkeys(types))
-        made = json.dumps(msgspec.json.schema_components(wanted, ref_template="#/components/schemas/{name}"))
+        made = json.dumps(_cleaned(msgspec.json.schema_components(wanted, ref_template="#/components/schemas/{name}")))
         found, self.schemas = json.loads(_with_short_names(made))
         self._found: dict[Any, Json] = dict(zip(wanted, found, strict=True))
         self.responses: dict[str, Json] = {}
@@ -105,6 +106,18 @@ class Components:
         name = f"{kind}{status}"
         self.responses[name] = _answer(status, media, schema)
         return {"$ref": f"#/components/responses/{name}"}
+
+
+def _cleaned(value: Any) -> Any:
+    """Return a schema with docstrings as people read them; Python takes their indentation away itself since 3.13."""
+    if isinstance(value, (list, tuple)):
+        return [_cleaned(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: inspect.cleandoc(each) if key == "description" and isinstance(each, str) else _cleaned(each)
+        for key, each in value.items()
+    }
 
 
 def description() -> Json:
