@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from amphora_agent.core.addresses import parse_address
 from amphora_agent.core.document.model import (
     Algorithm,
     Alpn,
@@ -18,7 +19,7 @@ from amphora_agent.core.document.model import (
     TlsVersion,
 )
 from amphora_agent.core.document.place import HTTP_PROTOCOLS, Place, connection_limit
-from amphora_agent.core.document.values import canonical_address, parse_address, split_ciphers, status_codes
+from amphora_agent.core.document.values import canonical_address, split_ciphers, status_codes
 from amphora_agent.core.document.words import Data, Word, line, plain, together
 from amphora_agent.core.haproxy.config import Section
 

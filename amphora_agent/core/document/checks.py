@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from amphora_agent.core.addresses import Address
+from amphora_agent.core.addresses import Address, parse_address
 from amphora_agent.core.document.model import (
     Algorithm,
     ClientAuthentication,
@@ -39,7 +39,6 @@ from amphora_agent.core.document.values import (
     expression_fault,
     has_hole,
     host_fault,
-    parse_address,
     parse_network,
     split_ciphers,
     status_codes,

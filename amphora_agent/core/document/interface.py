@@ -17,10 +17,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from amphora_agent.core.addresses import Address, HostAddress, Subnet
+from amphora_agent.core.addresses import Address, HostAddress, Subnet, parse_address
 from amphora_agent.core.document.model import AddressText, HostRoute
 from amphora_agent.core.document.problem import Path, Problem, problem, shown
-from amphora_agent.core.document.values import hop_fault, host_fault, parse_address, parse_host, parse_network
+from amphora_agent.core.document.values import hop_fault, host_fault, parse_host, parse_network
 from amphora_agent.core.network import desired
 from amphora_agent.core.network.desired import FixedIp, Port, Vip, VipNet, member_interface, vip_interface, vips_of
 from amphora_agent.core.network.model import MAIN_TABLE, Interface, InterfaceType, subnet_of

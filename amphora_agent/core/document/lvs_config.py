@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from amphora_agent.core.addresses import Address
+from amphora_agent.core.addresses import Address, parse_address
 from amphora_agent.core.document.model import Algorithm, Document, HealthMonitor, Listener, Member, MonitorType, Pool
 from amphora_agent.core.document.place import Place, addresses
-from amphora_agent.core.document.values import parse_address, status_codes
+from amphora_agent.core.document.values import status_codes
 from amphora_agent.core.document.words import text_of
 
 _ALGORITHMS = {Algorithm.ROUND_ROBIN: "wrr", Algorithm.LEAST_CONNECTIONS: "lc", Algorithm.SOURCE_IP: "sh"}

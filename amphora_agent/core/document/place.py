@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from amphora_agent.core.addresses import parse_address
 from amphora_agent.core.document.identity import Identity
 from amphora_agent.core.document.model import Document, L7Policy, Listener, PolicyAction, Pool, Protocol
-from amphora_agent.core.document.values import parse_address
 from amphora_agent.core.ids import LoadBalancerId, PemName
 from amphora_agent.core.paths import Paths
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from amphora_agent.core.addresses import parse_address
 from amphora_agent.core.document.backend import Backend
 from amphora_agent.core.document.frontend import EXPORTER_BACKEND, EXPORTER_FRONTEND, Frontend
 from amphora_agent.core.document.lvs_config import LvsListener
@@ -28,7 +29,6 @@ from amphora_agent.core.document.place import (
     lvs_listeners,
     pools_behind,
 )
-from amphora_agent.core.document.values import parse_address
 from amphora_agent.core.document.vrrp_config import vrrp_text
 from amphora_agent.core.document.words import Data, line
 from amphora_agent.core.haproxy.config import Config, Section, peer_name

@@ -10,9 +10,9 @@ import functools
 import re
 import warnings
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 
-from amphora_agent.core.addresses import Address, HostAddress
+from amphora_agent.core.addresses import Address, HostAddress, parse_address
 from amphora_agent.core.document.model import TlsVersion
 
 Network = IPv4Network | IPv6Network
@@ -50,16 +50,6 @@ _ATOM = re.compile(
     """,
     re.VERBOSE,
 )
-
-
-# Those of a large load balancer, asked for several times at each change of one of them.
-@functools.lru_cache(maxsize=16_384)
-def parse_address(text: str) -> Address | None:
-    """Return an IP address, None when `text` is none, or one with a scope."""
-    try:
-        return ip_address(text) if "%" not in text else None
-    except ValueError:
-        return None
 
 
 def parse_host(text: str) -> HostAddress | None:

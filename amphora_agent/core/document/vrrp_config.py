@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from amphora_agent.core.addresses import parse_address
 from amphora_agent.core.document.model import Document, Vip, Vrrp
 from amphora_agent.core.document.place import Place
-from amphora_agent.core.document.values import parse_address, parse_network
+from amphora_agent.core.document.values import parse_network
 from amphora_agent.core.document.words import text_of
 from amphora_agent.errors import InvalidRequest
 
