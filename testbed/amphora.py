@@ -236,7 +236,7 @@ class RunningAmphora:
         """End the agent and its helpers at once (SIGKILL), as a crash does. HAProxy goes on."""
 
         def are_gone() -> bool:
-            pids = self.agent_pids()
+            pids = self._management_pids()
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -253,7 +253,10 @@ class RunningAmphora:
         self.start()
 
     def agent_pids(self) -> tuple[int, ...]:
-        """Return the agent's processes, heartbeat included; those of the load balancer's namespace are not its."""
+        """Return the agent's processes, heartbeat included, without the commands that one of them runs just now."""
+        return tuple(pid for pid in self._management_pids() if _program(pid).startswith("python"))
+
+    def _management_pids(self) -> tuple[int, ...]:
         holder = self._holder.pid if self._holder else None
         return tuple(pid for pid in self.management.pids() if pid != holder)
 
@@ -514,3 +517,10 @@ def ask(
     response = connection.getresponse()
     text = response.read()
     return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, text)
+
+
+def _program(pid: int) -> str:
+    """Return the file name of what a process runs, "" when it has ended."""
+    with contextlib.suppress(OSError):
+        return (Path("/proc") / str(pid) / "exe").readlink().name
+    return ""
