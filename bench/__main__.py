@@ -9,7 +9,8 @@ import time
 import traceback
 from pathlib import Path
 
-from bench import budgets, fleet, picture, report, sections
+from bench import budgets, charts, drawing, fleet, picture, report, sections
+from bench.budgets import Figures
 from bench.contestants import Contestant, our_agent, their_agent
 from testbed import octavia_venv
 
@@ -49,7 +50,7 @@ def main() -> int:
                 failed, measured = True, {}
             for figure, value in measured.items():
                 samples[contestant.name].setdefault(figure, []).append(value)
-            print(f"{name:8} {contestant.name:8} {time.monotonic() - began:6.1f} s  {measured}", flush=True)
+            print(f"{name:8} {contestant.name:8} {time.monotonic() - began:6.1f} s  {_told(measured)}", flush=True)
     theirs, ours = (
         {figure: statistics.median(values) for figure, values in samples[name].items()}
         for name in (EXISTING.name, OURS.name)
@@ -58,6 +59,7 @@ def main() -> int:
     missed = budgets.missed(theirs, ours)
     print("", *table, f"\n{len(missed)} budgets missed", *(f"- {label}" for label in missed), sep="\n")
     if arguments.record is not None:
+        charts.draw({"existing agent": theirs, OURS.name: ours})
         arguments.record.write_text(report.page(table, missed, EXISTING.python()), encoding="utf-8")
     return 1 if failed or missed else 0
 
@@ -74,6 +76,11 @@ def quick() -> int:
     print(f"start: {start * 1000:.0f} ms of CPU time until the first answer (at most {limit:.0f})")
     print(f"memory: {pss:.1f} MB PSS after {sections.CALLS} calls (at most {QUICK_PSS_MEGABYTES:.0f})")
     return 0 if kept else 1
+
+
+def _told(figures: Figures) -> Figures:
+    """Return the figures without the many that only a chart shows."""
+    return {name: value for name, value in figures.items() if name in budgets.NAMES}
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -93,6 +100,11 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--amphorae", type=int, nargs="+", default=(), metavar="N", help=f"of the {FLEET}")
     arguments = parser.parse_args()
     unknown = set(arguments.sections) - set(sections.SECTIONS)
+    if arguments.record is not None:
+        try:
+            drawing.pyplot()
+        except ImportError:
+            parser.error("--record draws: pip install -e .[bench]")
     if unknown and arguments.sections not in ([FLEET], [PICTURE]):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     return arguments

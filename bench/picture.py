@@ -6,9 +6,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from bench import drawing
 from testbed.amphora import RunningAmphora
 from testbed.metrics_document import RULES
 from testbed.prometheus import Prometheus
@@ -16,7 +16,7 @@ from testbed.rsyslog import logging_to, rsyslogd
 from testbed.scenario import LISTENER_ID, VIP, Scenario, scenario
 from testbed.waiting import wait_for
 
-FILE = Path(__file__).parent.parent / "docs" / "pictures" / "minute.svg"
+NAME = "minute.svg"
 SECONDS, RELOAD_AT, DEAD_AT, ALIVE_AT = 90.0, 20.0, 40.0, 65.0
 CLIENTS, PAUSE = 4, 0.05
 _PORT = 8088
@@ -91,13 +91,7 @@ def _play(place: Scenario, began: float) -> None:
 
 
 def _draw(server: Prometheus, began: float) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 - in the extra `bench` alone
-
-    mpl.use("svg")
-    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "amphora", "font.size": 9, "axes.grid": True}
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    figure, places = plt.subplots(len(_SHOWN), 1, sharex=True, figsize=(9, 7), layout="constrained")
+    figure, places = drawing.pyplot().subplots(len(_SHOWN), 1, sharex=True, figsize=(9, 7), layout="constrained")
     for axes, (title, queries) in zip(places, _SHOWN.items(), strict=True):
         for label, query in queries.items():
             for series in server.history(query, began, began + SECONDS):
@@ -110,8 +104,7 @@ def _draw(server: Prometheus, began: float) -> None:
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper right")
     places[-1].set_xlabel("seconds")
-    FILE.parent.mkdir(exist_ok=True)
-    figure.savefig(FILE, metadata={"Date": None, "Creator": None})
+    drawing.save(figure, NAME)
 
 
 def _plot(axes: Any, label: str, values: list[tuple[float, str]], began: float) -> None:  # noqa: ANN401 - untyped

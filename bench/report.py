@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import charts
+
 _VERSION = "import importlib.metadata as m; print(m.version('octavia'))"
 _HEAD = """# Performance
 
@@ -31,7 +33,7 @@ def page(table: Sequence[str], missed: Sequence[str], existing_python: str) -> s
     facts = "".join(f"- {name}: {value}\n" for name, value in _facts(existing_python))
     kept = "All budgets are met." if not missed else "Not met: " + "; ".join(missed) + "."
     rows = "\n".join(table)
-    return f"{_HEAD}{facts}\n{rows}\n\n{kept}\n"
+    return f"{_HEAD}{facts}\n{rows}\n\n{kept}\n\n![the same, drawn](pictures/{charts.NAME})\n"
 
 
 def _facts(existing_python: str) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from bench import documents, processes
 from bench.arena import LISTENER, PORT, Arena, arena, configuration, member_ids
 from bench.contestants import Contestant
 from bench.idle import idle
+from bench.resumption import resumption
 from bench.scrape import scrape
 from bench.slow import slow
 from bench.tool import tool
@@ -176,8 +177,7 @@ def crowd(contestant: Contestant) -> Figures:
             done.set()
             for thread in threads:
                 thread.join()
-    own = statistics.median(alone)
-    return {"read p50": own, "read p99 crowded": _percentile(beside, 99), "read wait": _percentile(beside, 99) - own}
+    return {"read p50": statistics.median(alone), "read p99 crowded": _percentile(beside, 99)}
 
 
 def silent(contestant: Contestant) -> Figures:
@@ -241,15 +241,18 @@ def churn(contestant: Contestant) -> Figures:
         ids = member_ids(10 + CHANGES)
         place.apply(configuration(place.amphora, ids[:10]))
         sockets = deque(_long_lived(place, stack) for _ in range(CHANGES * CONNECTIONS_PER_CHANGE))
-        before = processes.memory(place.workers())
-        for number in range(CHANGES):
-            place.change(ids[: 10 + number + 1])
+        figures: Figures = {}
+        before = after = processes.memory(place.workers())
+        for number in range(1, CHANGES + 1):
+            place.change(ids[: 10 + number])
             for _ in range(CONNECTIONS_PER_CHANGE):
                 sockets.popleft().close()
                 sockets.append(_long_lived(place, stack))
-        after = processes.memory(place.workers())
+            after = processes.memory(place.workers())
+            figures[f"churn rss after {number}"] = after.rss / MEGABYTE
+            figures[f"churn processes after {number}"] = after.processes
         broken = sum(not _is_alive(connection) for connection in sockets)
-    return {
+    return figures | {
         "churn processes": after.processes,
         "churn rss before": before.rss / MEGABYTE,
         "churn rss": after.rss / MEGABYTE,
@@ -329,6 +332,7 @@ SECTIONS: dict[str, Callable[[Contestant], Figures]] = {
     "api2": documents.members,
     "api2-memory": documents.memory,
     "slow": slow,
+    "resumption": resumption,
     "large": large,
 }
 ON_REQUEST = ("large",)

@@ -17,7 +17,7 @@ from amphora_agent.core.haproxy.change import Stored
 from amphora_agent.core.haproxy.config import Config, Section, crt_list_files, crt_lists, parse, referenced_files
 from amphora_agent.core.haproxy.words import split_words
 from testbed import haproxy_text
-from tests.system.runtime.certificates import Minted
+from testbed.certificates import Minted
 
 SAMPLES = Path(__file__).parents[3] / "testbed" / "samples" / "haproxy"
 BASE = "/var/lib/octavia"

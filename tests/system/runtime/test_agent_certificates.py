@@ -10,9 +10,9 @@ import time
 import pytest
 
 from testbed.amphora import LB_ID, RunningAmphora
+from testbed.certificates import mint
 from testbed.scenario import VIP, Scenario
 from testbed.waiting import wait_for
-from tests.system.runtime.certificates import mint
 from tests.system.runtime.tenants import reload
 
 

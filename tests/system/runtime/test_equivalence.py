@@ -38,9 +38,9 @@ from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.errors import HostFailure
 from amphora_agent.operations.haproxy import removals, runtime
 from amphora_agent.operations.haproxy.proxy import RunningProxy
+from testbed.certificates import Minted, mint
 from testbed.namespaces import Namespace
 from testbed.waiting import wait_for
-from tests.system.runtime.certificates import Minted, mint
 from tests.system.runtime.edits import SAMPLES, Edited
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries
 

@@ -20,8 +20,8 @@ from amphora_agent.errors import HostFailure
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.operations.haproxy import runtime
 from amphora_agent.operations.haproxy.proxy import RunningProxy
+from testbed.certificates import mint
 from testbed.namespaces import Namespace
-from tests.system.runtime.certificates import mint
 from tests.system.runtime.edits import Edited
 from tests.system.runtime.haproxies import Binary, RunningHaproxy, any_address_namespace, binaries
 
