@@ -8,7 +8,6 @@ Source: Octavia API reference v2, "Protocol Combinations"; the bounds of HAProxy
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -144,7 +143,7 @@ class _Checker:
         for number, vip in enumerate(self.document.vips):
             path: Path = ("vips", number)
             address, network = parse_address(vip.address), parse_network(vip.subnet)
-            yield from _address_faults(vip.address, (*path, "address"))
+            yield from _address_faults(vip.address, address, (*path, "address"))
             if network is None:
                 yield _Fault((*path, "subnet"), f"got {shown(vip.subnet)}", "a subnet in CIDR notation, no host bits")
             elif address is not None and address not in network:
@@ -162,7 +161,7 @@ class _Checker:
         vips = {parse_address(vip.address) for vip in self.document.vips}
         own, peer = parse_address(vrrp.own), parse_address(vrrp.peer)
         for field, address in (("own", own), ("peer", peer)):
-            yield from _address_faults(getattr(vrrp, field), ("vrrp", field))
+            yield from _address_faults(getattr(vrrp, field), address, ("vrrp", field))
             if address is not None and address in vips:
                 yield _Fault(("vrrp", field), f"{address} is a VIP", "the amphora's fixed address")
         if own is not None and own == peer:
@@ -331,21 +330,12 @@ def _duplicate_names(objects: Iterable[Listener | Pool | Member | L7Policy], pat
         seen.add(each.name)
 
 
-def _address_faults(text: str, path: Path) -> Iterator[_Fault]:
-    found = _address_fault(text)
-    if found is not None:
-        yield _Fault(path, *found)
-
-
-# Of ten thousand members one differs from the last time.
-@functools.lru_cache(maxsize=16_384)
-def _address_fault(text: str) -> tuple[str, str] | None:
-    """Return what is wrong with an address, and what would be right."""
-    address = parse_address(text)
+def _address_faults(text: str, address: Address | None, path: Path) -> Iterator[_Fault]:
+    """Yield what is wrong with a text that is read as `address`."""
     if address is None:
-        return f"got {shown(text)}", "an IPv4 or IPv6 address"
-    fault = host_fault(address)
-    return (fault, "a unicast address") if fault else None
+        yield _Fault(path, f"got {shown(text)}", "an IPv4 or IPv6 address")
+    elif fault := host_fault(address):
+        yield _Fault(path, fault, "a unicast address")
 
 
 def _route_faults(document: Document, number: int, address: Address | None) -> Iterator[_Fault]:
@@ -566,8 +556,8 @@ def _member_list_faults(pool: Pool, path: Path) -> Iterator[_Fault]:
         yield _Fault(at, f"got {len(pool.members)} members", f"at most {_ROUND_ROBIN_MOST} with ROUND_ROBIN")
     seen: dict[tuple[Address, int], str] = {}
     for number, member in enumerate(pool.members):
-        yield from _address_faults(member.address, (*at, number, "address"))
         address = parse_address(member.address)
+        yield from _address_faults(member.address, address, (*at, number, "address"))
         if address is not None:
             key = (address, member.protocol_port)
             if key in seen:
@@ -579,6 +569,8 @@ def _member_list_faults(pool: Pool, path: Path) -> Iterator[_Fault]:
 
 def _member_faults(pool: Pool, member: Member, path: Path) -> Iterator[_Fault]:
     if member.monitor_address is not None:
-        yield from _address_faults(member.monitor_address, (*path, "monitor_address"))
+        yield from _address_faults(
+            member.monitor_address, parse_address(member.monitor_address), (*path, "monitor_address")
+        )
     if member.backup and pool.protocol in LVS_PROTOCOLS:
         yield _Fault((*path, "backup"), f"{pool.protocol} members are no reserves", "false")

@@ -7,7 +7,6 @@ reaches a configuration. Renaming a member replaces it.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
@@ -65,7 +64,5 @@ class Identity:
         return _made_of(self.loadbalancer_id, *names)
 
 
-# Those of a large load balancer, which are the same ones at each change of one of them.
-@functools.lru_cache(maxsize=16_384)
 def _made_of(*names: str) -> str:
     return str(uuid5(_ROOT, _SEPARATOR.join(names)))

@@ -7,10 +7,13 @@ and the change it announces cannot differ.
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import assert_never
 
+from amphora_agent.core.document.identity import Identity
 from amphora_agent.core.document.model import Document
 from amphora_agent.core.document.place import Place
 from amphora_agent.core.document.render import file_secrets
@@ -57,37 +60,8 @@ class Plan:
     steps: tuple[PlannedStep, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What ids and files are called in the documents before and after.
-
-    Attributes:
-        members: ids of pool and member -> their names.
-        secrets: path of a file -> the secret in it.
-        listeners: path of a list of certificates -> the listener.
-    """
-
-    members: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    listeners: Mapping[str, str] = field(default_factory=dict)
-
-
-def names_of(place: Place, documents: Iterable[Document]) -> Names:
-    """Return the names in documents, those of later ones first."""
-    members: dict[tuple[str, str], tuple[str, str]] = {}
-    secrets: dict[str, str] = {}
-    listeners: dict[str, str] = {}
-    for document in documents:
-        listeners |= {place.crt_list_file(listener.name): listener.name for listener in document.listeners}
-        for pool in document.pools:
-            key, identity = place.identity.pool(pool.name), place.identity
-            members |= {(key, identity.member(pool.name, each.name)): (pool.name, each.name) for each in pool.members}
-        secrets |= {place.secret_file(name): name for name in file_secrets(document)}
-    return Names(members, secrets, listeners)
-
-
-def plan_of(decision: Decision, names: Names) -> Plan:
-    """Return a decision in the document's words."""
+def plan_of(decision: Decision, place: Place, documents: tuple[Document, ...]) -> Plan:
+    """Return a decision in the words of the documents before and after; none are known of a controller's."""
     match decision:
         case Nothing(reason):
             return Plan(decision="nothing", reason=reason, reload=False, steps=())
@@ -96,6 +70,7 @@ def plan_of(decision: Decision, names: Names) -> Plan:
         case Reload(reason):
             return Plan(decision="reload", reason=reason, reload=True, steps=())
         case Runtime(plan, reason):
+            names = _names_of(place, documents, {server for _, server in filter(None, map(_server, plan.steps))})
             steps = tuple(dict.fromkeys(_planned(step, names) for step in plan.steps))
             return Plan(decision="runtime", reason=reason, reload=False, steps=steps)
         case _:
@@ -117,7 +92,43 @@ def combined(haproxy: Plan | None, others: tuple[PlannedStep, ...]) -> Plan:
     )
 
 
-def _planned(step: RuntimeStep, names: Names) -> PlannedStep:
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What ids and files are called in the documents before and after.
+
+    Attributes:
+        members: id of a member -> pool and name.
+        secrets: path of a file -> the secret in it.
+        listeners: path of a list of certificates -> the listener.
+    """
+
+    members: Mapping[str, str]
+    secrets: Mapping[str, str]
+    listeners: Mapping[str, str]
+
+
+def _names_of(place: Place, documents: tuple[Document, ...], servers: AbstractSet[str]) -> _Names:
+    return _Names(
+        members=_members(place.identity, documents, servers),
+        secrets={place.secret_file(name): name for each in documents for name in file_secrets(each)},
+        listeners={place.crt_list_file(one.name): one.name for each in documents for one in each.listeners},
+    )
+
+
+def _members(identity: Identity, documents: tuple[Document, ...], servers: AbstractSet[str]) -> dict[str, str]:
+    """Return the names of some members by id: those first that not all documents have, for ids take their time."""
+    counts = Counter((pool.name, member) for each in documents for pool in each.pools for member in pool.members)
+    found: dict[str, str] = {}
+    for pool, member in sorted(counts, key=counts.__getitem__):
+        if found.keys() >= servers:
+            break
+        key = identity.member(pool, member.name)
+        if key in servers:
+            found[key] = f"{pool}/{member.name}"
+    return found
+
+
+def _planned(step: RuntimeStep, names: _Names) -> PlannedStep:
     """Return one step in words; what a file of a certificate is about is the secret in it."""
     match step:
         case ReplaceFile(file=file):
@@ -126,10 +137,21 @@ def _planned(step: RuntimeStep, names: Names) -> PlannedStep:
             return PlannedStep(f"serve on {names.listeners.get(crt_list, crt_list)}", _secret(loaded, names))
         case RemoveCertificate(crt_list=crt_list, loaded=loaded):
             return PlannedStep(f"stop serving on {names.listeners.get(crt_list, crt_list)}", _secret(loaded, names))
-        case AddServer(backend=backend, server=server) | ReplaceServer(backend=backend, server=server):
-            return PlannedStep(_verb(step), _member(backend, server.name, names))
         case _:
-            return PlannedStep(_verb(step), _member(step.backend, step.name, names))
+            backend, server = _server(step) or ("", "")
+            known = names.members.get(server)
+            return PlannedStep(_verb(step), f"server {backend}/{server}" if known is None else f"member {known}")
+
+
+def _server(step: RuntimeStep) -> tuple[str, str] | None:
+    """Return backend and name of the server a step is about, None when it is about a file."""
+    match step:
+        case ReplaceFile() | AddCertificate() | RemoveCertificate():
+            return None
+        case AddServer(backend=backend, server=server) | ReplaceServer(backend=backend, server=server):
+            return backend, server.name
+        case _:
+            return step.backend, step.name
 
 
 def _verb(step: RuntimeStep) -> str:
@@ -142,12 +164,7 @@ def _verb(step: RuntimeStep) -> str:
             return _VERBS[type(step)]
 
 
-def _member(backend: str, server: str, names: Names) -> str:
-    found = names.members.get((backend.partition(":")[0], server))
-    return f"server {backend}/{server}" if found is None else f"member {found[0]}/{found[1]}"
-
-
-def _secret(file: str, names: Names) -> str:
+def _secret(file: str, names: _Names) -> str:
     return f"secret {names.secrets[file]}" if file in names.secrets else f"file {file.rpartition('/')[2]}"
 
 

@@ -7,7 +7,6 @@ load balancer can be applied; a reference by id that says something is an error,
 from __future__ import annotations
 
 import difflib
-import functools
 import json
 import re
 from collections import Counter
@@ -16,11 +15,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from types import UnionType
-from typing import TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 from msgspec.json import Decoder
+from msgspec.structs import FieldInfo
 
 from amphora_agent.core.document import model
 from amphora_agent.core.document.model import Document
@@ -72,6 +72,32 @@ _IGNORED: dict[type[Struct], frozenset[str]] = {
 # Ids that name another object: said to be nothing they are passed over, else they would be lost.
 _REFERENCES = {"default_pool_id": "default_pool", "redirect_pool_id": "redirect_pool"}
 _PLACE = re.compile(r" - at `\$?([^`]*)`\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What may stand in an object of a type: its fields, of them those that hold objects, and what is passed over."""
+
+    fields: Mapping[str, FieldInfo]
+    children: Mapping[str, _Shape]
+    dropped: frozenset[str]
+
+
+def _shape(kind: type[Struct]) -> _Shape:
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    objects = {name: child for name, field in fields.items() if (child := _struct_of(field.type)) is not None}
+    dropped = _EVERYWHERE - fields.keys() | _IGNORED.get(kind, frozenset())
+    return _Shape(fields, {name: _shape(child) for name, child in objects.items()}, dropped)
+
+
+def _struct_of(hint: object) -> type[Struct] | None:
+    """Return the object type that a field holds, alone, in a tuple or optionally."""
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return hint
+    return next((found for each in get_args(hint) if (found := _struct_of(each)) is not None), None)
+
+
+_DOCUMENT_SHAPE = _shape(Document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +158,7 @@ def parse_json(body: bytes) -> object:
 def read_tree(tree: object) -> Reading | tuple[Problem, ...]:
     """Return the document that an already parsed JSON value says, or its problems."""
     ignored: list[str] = []
-    kept = _without_ignored(tree, Document, (), ignored)
+    kept = _without_ignored(tree, _DOCUMENT_SHAPE, (), ignored)
     found = _read_as(Document, tree, kept)
     return Reading(found, tuple(ignored)) if isinstance(found, Document) else found
 
@@ -153,8 +179,8 @@ def _read_as(kind: type[Wanted], tree: object, kept: object) -> Wanted | tuple[P
             return msgspec.convert(kept, kind)
         except msgspec.ValidationError as error:
             first = problem(kept, (), str(error))
-            return tuple(islice(_shape_problems(kept, kept, kind, ()), MAX_PROBLEMS)) or (first,)
-    problems += _shape_problems(kept, kept, kind, ())
+            return tuple(islice(_shape_problems(kept, kept, _shape(kind), ()), MAX_PROBLEMS)) or (first,)
+    problems += _shape_problems(kept, kept, _shape(kind), ())
     return tuple(problems[:MAX_PROBLEMS])
 
 
@@ -172,58 +198,37 @@ def _duplicates(root: object, value: object, path: Path) -> Iterator[Problem]:
             yield from _duplicates(root, child, (*path, number))
 
 
-def _without_ignored(value: object, kind: type[Struct], path: Path, ignored: list[str]) -> object:
+def _without_ignored(value: object, shape: _Shape, path: Path, ignored: list[str]) -> object:
     """Return an object without the fields that are passed over, and those in it; adds their pointers to `ignored`."""
     if not isinstance(value, dict):
         return value
-    dropped, children = _dropped(kind), _children(kind)
     kept: dict[str, object] = {}
     for key, child in value.items():
-        if key in dropped or (key in _REFERENCES and child is None):
+        within = shape.children.get(key)
+        if key in shape.dropped or (key in _REFERENCES and child is None):
             ignored.append(pointer((*path, key)))
-        elif key in children and isinstance(child, list):
+        elif within is not None and isinstance(child, list):
             kept[key] = [
-                _without_ignored(each, children[key], (*path, key, number), ignored)
-                for number, each in enumerate(child)
+                _without_ignored(each, within, (*path, key, number), ignored) for number, each in enumerate(child)
             ]
-        elif key in children:
-            kept[key] = _without_ignored(child, children[key], (*path, key), ignored)
+        elif within is not None:
+            kept[key] = _without_ignored(child, within, (*path, key), ignored)
         else:
             kept[key] = child
     return kept
 
 
-def _struct_of(hint: object) -> type[Struct] | None:
-    """Return the object type that a field holds, alone, in a tuple or optionally."""
-    if isinstance(hint, type) and issubclass(hint, Struct):
-        return hint
-    return next((found for each in get_args(hint) if (found := _struct_of(each)) is not None), None)
-
-
-@functools.cache
-def _children(kind: type[Struct]) -> Mapping[str, type[Struct]]:
-    """Return the fields of an object that hold objects, and of which type."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: child for name, hint in hints.items() if (child := _struct_of(hint)) is not None}
-
-
-@functools.cache
-def _dropped(kind: type[Struct]) -> frozenset[str]:
-    """Return the fields of an object that are passed over."""
-    return _EVERYWHERE - set(kind.__struct_fields__) | _IGNORED.get(kind, frozenset())
-
-
-def _shape_problems(root: object, value: object, kind: type[Struct], path: Path) -> Iterator[Problem]:
+def _shape_problems(root: object, value: object, shape: _Shape, path: Path) -> Iterator[Problem]:
     """Yield every problem of an object's shape; msgspec alone would stop at the first."""
     if not isinstance(value, dict):
         yield problem(root, path, f"got {shown(value)}", "an object")
         return
-    fields, children = {field.name: field for field in msgspec.structs.fields(kind)}, _children(kind)
+    fields = shape.fields
     for key, child in value.items():
         if key not in fields:
             yield problem(root, (*path, key), f"there is no field {shown(key)}", _hint(key, fields))
             continue
-        of_objects = children.get(key)
+        of_objects = shape.children.get(key)
         if of_objects is not None and isinstance(child, list) and _is_list(fields[key].type):
             for number, each in enumerate(child):
                 yield from _shape_problems(root, each, of_objects, (*path, key, number))

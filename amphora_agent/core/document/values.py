@@ -6,7 +6,6 @@ expression must compile in Python and use only what PCRE2 reads alike; ciphers m
 
 from __future__ import annotations
 
-import functools
 import re
 import warnings
 from collections.abc import Iterable
@@ -78,10 +77,9 @@ def _is_reserved(address: Address) -> bool:
     return (address.version == 4 and address.is_reserved) or getattr(address, "ipv4_mapped", None) is not None
 
 
-@functools.lru_cache(maxsize=16_384)
 def canonical_address(text: str) -> str:
-    """Return an IP address as programs write it."""
-    return str(parse_address(text))
+    """Return an IP address as programs write it; IPv4 can be written in one way only."""
+    return str(parse_address(text)) if ":" in text else text
 
 
 def parse_network(text: str) -> Network | None:

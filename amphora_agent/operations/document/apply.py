@@ -20,9 +20,9 @@ import msgspec
 from amphora_agent.core.document.differences import Difference, differences
 from amphora_agent.core.document.model import Document
 from amphora_agent.core.document.place import Place, lvs_listeners
-from amphora_agent.core.document.plan import Names, Plan, PlannedStep, combined, names_of, plan_of, text_difference
+from amphora_agent.core.document.plan import Plan, PlannedStep, combined, plan_of, text_difference
 from amphora_agent.core.document.stored import Drained, Revert, Stored, still_there
-from amphora_agent.core.haproxy.change import Decision, Runtime
+from amphora_agent.core.haproxy.change import Decision
 from amphora_agent.core.ids import LoadBalancerId
 from amphora_agent.errors import AgentError, HostFailure, InvalidRequest, NotFound
 from amphora_agent.host import files
@@ -186,7 +186,8 @@ def _aim(amphora: Amphora, lb_id: LoadBalancerId, wanted: Wanted) -> _Aim:
 
 
 def _applied(lb_id: LoadBalancerId, wanted: Wanted, aim: _Aim, decision: Decision | None, *, seconds: float) -> Applied:
-    haproxy = None if decision is None else plan_of(decision, _names(aim, wanted, decision))
+    documents = (wanted.document,) if aim.before is None else (aim.before.document, wanted.document)
+    haproxy = None if decision is None else plan_of(decision, aim.desired.place, documents)
     plan = combined(haproxy, aim.others)
     now = time.time()
     stored = Stored(
@@ -202,14 +203,6 @@ def _applied(lb_id: LoadBalancerId, wanted: Wanted, aim: _Aim, decision: Decisio
     )
     found = differences(None if aim.before is None else aim.before.document, wanted.document)
     return Applied(lb_id=lb_id, stored=stored, plan=plan, differences=found, is_dry_run=False)
-
-
-def _names(aim: _Aim, wanted: Wanted, decision: Decision) -> Names:
-    """Return the names a decision's steps need; those of ten thousand members take their time."""
-    if not isinstance(decision, Runtime):
-        return Names()
-    documents = [wanted.document] if aim.before is None else [aim.before.document, wanted.document]
-    return names_of(aim.desired.place, documents)
 
 
 def _revert(aim: _Aim, wanted: Wanted, now: float) -> Revert | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amphora_agent.core.document.plan import Names, Plan, plan_of
+from amphora_agent.core.document.place import Place
+from amphora_agent.core.document.plan import Plan, plan_of
 from amphora_agent.core.document.status import LoadBalancerStatus, Role, derive_served
 from amphora_agent.core.heartbeat.document import Part
 from amphora_agent.core.ids import LoadBalancerId
@@ -33,7 +34,8 @@ def plan(amphora: Amphora, lb_id: LoadBalancerId) -> Plan:
         NotFound: there is no such load balancer.
     """
     stored = stored_files.gather(stored_config(amphora, lb_id).decode("utf-8", "replace"))
-    return plan_of(follow.look(amphora, instance_of(amphora, lb_id), stored).decision, Names())
+    decision = follow.look(amphora, instance_of(amphora, lb_id), stored).decision
+    return plan_of(decision, Place(lb_id, amphora.paths), documents=())
 
 
 def report(amphora: Amphora, lb_id: LoadBalancerId) -> Report:

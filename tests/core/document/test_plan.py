@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from amphora_agent.core.document.differences import Kind, differences
 from amphora_agent.core.document.model import Document
 from amphora_agent.core.document.place import Place
-from amphora_agent.core.document.plan import PlannedStep, names_of, plan_of, text_difference
+from amphora_agent.core.document.plan import PlannedStep, plan_of, text_difference
 from amphora_agent.core.document.reading import Reading, read_tree
 from amphora_agent.core.document.render import render
 from amphora_agent.core.haproxy import config as haproxy_config
@@ -82,7 +82,7 @@ def test_members_change_without_a_reload_and_by_name() -> None:
     members[1]["weight"] = 5
     del members[0]
     members.append({"name": "w3", "address": "192.0.2.13", "protocol_port": 8080})
-    plan = plan_of(decision(SHOP, new), names_of(PLACE, [document(SHOP), document(new)]))
+    plan = plan_of(decision(SHOP, new), PLACE, (document(SHOP), document(new)))
     assert (plan.decision, plan.reload) == ("runtime", False)
     assert set(plan.steps) == {
         PlannedStep("add", "member web/w3"),
@@ -97,22 +97,22 @@ def test_members_change_without_a_reload_and_by_name() -> None:
 
 
 def test_a_renewed_secret_is_exchanged_under_its_name() -> None:
-    plan = plan_of(decision(SHOP, SHOP, {"shop-rsa": "renewed"}), names_of(PLACE, [document(SHOP)]))
+    plan = plan_of(decision(SHOP, SHOP, {"shop-rsa": "renewed"}), PLACE, (document(SHOP),))
     assert (plan.decision, plan.steps) == ("runtime", (PlannedStep("exchange", "secret shop-rsa"),))
 
 
 def test_one_more_certificate_is_served_without_a_reload() -> None:
     new = copy.deepcopy(SHOP)
     new["listeners"][1]["sni_container_refs"] = ["api"]
-    names = names_of(PLACE, [document(SHOP), document(new)])
-    assert plan_of(decision(SHOP, new), names).steps == (PlannedStep("serve on tls", "secret api"),)
-    assert plan_of(decision(new, SHOP), names).steps == (PlannedStep("stop serving on tls", "secret api"),)
+    both = (document(SHOP), document(new))
+    assert plan_of(decision(SHOP, new), PLACE, both).steps == (PlannedStep("serve on tls", "secret api"),)
+    assert plan_of(decision(new, SHOP), PLACE, both).steps == (PlannedStep("stop serving on tls", "secret api"),)
 
 
 def test_the_rest_is_a_reload() -> None:
     new = copy.deepcopy(SHOP)
     new["listeners"][0]["protocol_port"] = 81
-    plan = plan_of(decision(SHOP, new), names_of(PLACE, [document(new)]))
+    plan = plan_of(decision(SHOP, new), PLACE, (document(new),))
     assert (plan.decision, plan.reload, plan.steps) == ("reload", True, ())
     assert plan.reason
     assert shown(SHOP, new) == ["~ listener plain protocol_port 80 -> 81"]
@@ -158,7 +158,7 @@ def test_any_change_of_members_is_a_plan_or_has_a_reason(tree: Json, data: st.Da
     )
     found = decision(tree, new)
     assert isinstance(found, (Nothing, Runtime, Reload))
-    plan = plan_of(found, names_of(PLACE, [document(tree), document(new)]))
+    plan = plan_of(found, PLACE, (document(tree), document(new)))
     assert plan.reason
     assert all(step.subject.startswith("member ") for step in plan.steps)
 
