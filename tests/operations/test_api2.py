@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 
 from amphora_agent.api.v2.app import create_app
+from amphora_agent.api.v2.routes import ROUTES, Route
 from amphora_agent.core.document.identity import loadbalancer_id
 from testbed.amphora import AMPHORA_ID, LB_ID
 from testbed.operations import Workbench
@@ -99,6 +101,24 @@ def test_a_dry_run_says_what_the_change_then_does(client: Client, bench: Workben
     done = put(client, shop("w1", "w2")).json
     same = ("decision", "reason", "reload", "steps", "differences", "generation", "etag")
     assert {key: done[key] for key in same} == {key: planned[key] for key in same}
+
+
+@pytest.mark.parametrize("query", ["dryrun=true", "dry-run=true", "dry_run=true&dry_run=false", "Dry_Run=1"])
+def test_a_misspelt_dry_run_changes_nothing(client: Client, bench: Workbench, query: str) -> None:
+    put(client, shop("w1"))
+    for method in ("PUT", "DELETE"):
+        answer = client.ask(method, f"{LB}?{query}", json=shop("w1", "w2"))
+        assert answer.status_code == 400
+        assert query.partition("=")[0] in problem_of(answer)["detail"]
+    assert len(bench.members()) == 1
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.rule}")
+def test_every_route_refuses_a_parameter_it_does_not_know(client: Client, route: Route) -> None:
+    path = re.sub(r"<.*?>", "1", route.rule)
+    answer = client.ask(route.method, f"{path}?unheard_of=1")
+    assert answer.status_code == 400
+    assert "unheard_of" in problem_of(answer)["detail"]
 
 
 def test_preconditions(client: Client) -> None:
@@ -249,14 +269,16 @@ def test_secrets_are_kept_told_of_and_never_returned(client: Client, bench: Work
     assert [step["do"] for step in renewed["applied"][0]["steps"]] == ["exchange"]
     assert bench.worker() == worker
     assert problem_of(client.delete("/2.0/secrets/shop-rsa"))["type"].endswith("/in-use")
-    assert problem_of(client.put("/2.0/secrets/shop-rsa", data=pem[:200]))["status"] == 422
+    for broken in (pem[:200], b"-----BEGIN", b"-----BEGIN_KEY-----MHcCAQ"):
+        assert problem_of(client.put("/2.0/secrets/shop-rsa", data=broken))["status"] == 422
     assert client.get("/2.0/secrets/shop-rsa").json["sha256"] == renewed["secret"]["sha256"]
     assert client.get("/2.0/secrets/other").status_code == 404
 
 
 def test_a_deleted_load_balancer_is_gone(client: Client, bench: Workbench) -> None:
     put(client, shop("w1"))
-    assert client.delete(LB).status_code == 204
+    gone = client.delete(LB)
+    assert (gone.status_code, gone.data, "Content-Type" in gone.headers) == (204, b"", False)
     assert client.delete(LB).status_code == 404
     assert client.get(f"{LB}/status").status_code == 404
     assert bench.netns.pids() == ()

@@ -9,7 +9,7 @@ from flask import Flask
 from amphora_agent.api.app import take_body
 from amphora_agent.api.http.framing import MAX_BODY
 from amphora_agent.api.v2 import asked, problems
-from amphora_agent.api.v2.routes import ROUTES
+from amphora_agent.api.v2.routes import ROUTES, Route
 from amphora_agent.operations.amphora import Amphora
 
 
@@ -23,12 +23,17 @@ def create_app(amphora: Amphora) -> Flask:
     for route in ROUTES:
         app.add_url_rule(
             route.rule,
-            endpoint=f"{route.method} {route.rule}",
+            endpoint=_endpoint(route),
             view_func=functools.partial(route.view, amphora),
             methods=[route.method],
             provide_automatic_options=False,
         )
     app.before_request(take_body)
     app.before_request(asked.require_utf_8)
+    app.before_request(functools.partial(asked.require_known_query, {_endpoint(each): each.query for each in ROUTES}))
     problems.register(app)
     return app
+
+
+def _endpoint(route: Route) -> str:
+    return f"{route.method} {route.rule}"

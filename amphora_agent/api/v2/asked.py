@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from flask import abort, request
@@ -10,7 +11,7 @@ from amphora_agent.api.http.peers import PEER
 from amphora_agent.api.http.waiting import LONGEST_WAIT, WAIT
 from amphora_agent.core.document.identity import loadbalancer_id
 from amphora_agent.core.document.interface import InterfaceDocument, check
-from amphora_agent.core.document.problem import Problem
+from amphora_agent.core.document.problem import Problem, shown
 from amphora_agent.core.document.reading import Reading, read, read_object
 from amphora_agent.core.ids import LoadBalancerId, is_id
 from amphora_agent.errors import InvalidRequest
@@ -86,6 +87,24 @@ def require_utf_8() -> None:
         str(request.environ["PATH_INFO"]).encode("latin-1").decode()
     except UnicodeDecodeError:
         abort(HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
+
+
+def require_known_query(known: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse what an endpoint does not know, and what comes twice: a dry run that is misspelt is none.
+
+    Args:
+        known: endpoint -> the parameters it knows.
+
+    Raises:
+        InvalidRequest: the query has others.
+    """
+    for name, values in request.args.lists():
+        names = known.get(request.endpoint or "", ())
+        if request.endpoint is not None and name not in names:
+            expected = ", ".join(names) or "none here"
+            raise InvalidRequest("The query is malformed", f"there is no parameter {shown(name)}; expected {expected}")
+        if len(values) > 1:
+            raise InvalidRequest("The query is malformed", f"{name} is there {len(values)} times")
 
 
 def confirm() -> float | None:

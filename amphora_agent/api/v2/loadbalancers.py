@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from flask import Response
 
 from amphora_agent.api.v2 import answers, asked, shape
@@ -80,7 +78,7 @@ def delete(amphora: Amphora, lb: str) -> Response:
             _refuse_controllers(change, lb_id)
         asked.require_match(None if before is None else etag(before.document))
         apply.delete(change, lb_id)
-    return Response(status=HTTPStatus.NO_CONTENT)
+    return shape.nothing()
 
 
 def post_confirm(amphora: Amphora, lb: str) -> Response:

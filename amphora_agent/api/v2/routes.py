@@ -17,7 +17,7 @@ View = Callable[..., ResponseReturnValue]
 _LB = "/2.0/loadbalancers/<lb>"
 _MEMBERS = f"{_LB}/pools/<pool>/members"
 _MEMBER = f"{_MEMBERS}/<member>"
-_CHANGES = (400, 404, 409, 412, 415, 422, 500)
+_CHANGES = (404, 409, 412, 415, 422, 500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,8 @@ class Route:
         summary: one sentence.
         body: type of the request's JSON; None without one, bytes for any content.
         answer: type of a success; None for 204.
-        faults: statuses of the problems it may answer with.
-        query: names of the parameters it knows.
+        faults: statuses of the problems it may answer with, beside what every route may.
+        query: names of the parameters it knows; any other is refused.
     """
 
     method: str
@@ -141,7 +141,7 @@ ROUTES: tuple[Route, ...] = (
         view=loadbalancers.get_status,
         summary="Get how a load balancer is at this moment, or once its generation is another.",
         answer=answers.Status,
-        faults=(400, 404, 409, 503),
+        faults=(404, 409, 503),
         query=("after", "wait"),
     ),
     Route(
@@ -179,7 +179,7 @@ ROUTES: tuple[Route, ...] = (
         view=loadbalancers.get_revision,
         summary="Get one of the last documents.",
         answer=Document,
-        faults=(400, 404, 409),
+        faults=(404, 409),
     ),
     Route(
         method="POST",
@@ -204,7 +204,7 @@ ROUTES: tuple[Route, ...] = (
         view=secrets.get,
         summary="Get what may be told of a secret.",
         answer=answers.Secret,
-        faults=(400, 404),
+        faults=(404,),
     ),
     Route(
         method="PUT",
@@ -213,14 +213,14 @@ ROUTES: tuple[Route, ...] = (
         summary="Store a secret, and have the load balancers that use it serve it.",
         body=bytes,
         answer=answers.StoredSecret,
-        faults=(400, 422, 500),
+        faults=(422, 500),
     ),
     Route(
         method="DELETE",
         rule="/2.0/secrets/<name>",
         view=secrets.delete,
         summary="Remove a secret that nothing uses.",
-        faults=(400, 404, 409),
+        faults=(404, 409),
     ),
     Route(
         method="GET",
@@ -228,7 +228,7 @@ ROUTES: tuple[Route, ...] = (
         view=events.get,
         summary="Get what happened after a sequence, or wait for it.",
         answer=answers.Events,
-        faults=(400, 503),
+        faults=(503,),
         query=("after", "wait", "loadbalancer"),
     ),
     Route(
@@ -246,7 +246,7 @@ ROUTES: tuple[Route, ...] = (
         summary="Make an interface, named by its name or its MAC address, what the body says, whole.",
         body=InterfaceDocument,
         answer=answers.InterfaceOutcome,
-        faults=(400, 404, 409, 415, 422, 500),
+        faults=(404, 409, 415, 422, 500),
         query=("dry_run",),
     ),
     Route(

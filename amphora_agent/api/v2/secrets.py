@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 
 from flask import Response, request
 
@@ -40,7 +39,7 @@ def delete(amphora: Amphora, name: str) -> Response:
     """Remove a secret that nothing uses."""
     with amphora.changing() as change:
         secrets.delete(change, _checked(name))
-    return Response(status=HTTPStatus.NO_CONTENT)
+    return shape.nothing()
 
 
 def _checked(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -31,6 +32,13 @@ def json(value: object, tag: str | None = None) -> Response:
     response = Response(msgspec.json.encode(value), content_type="application/json")
     if tag is not None:
         response.headers["ETag"] = tag
+    return response
+
+
+def nothing() -> Response:
+    """Return the answer that has no content, and so no type of it."""
+    response = Response(status=HTTPStatus.NO_CONTENT)
+    del response.headers["Content-Type"]
     return response
 
 

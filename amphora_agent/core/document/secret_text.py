@@ -7,6 +7,8 @@ import re
 from amphora_agent.core.document.checks import SecretKind
 
 _BLOCKS = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+# Of a PEM text that is cut short or on one line, a password is never made.
+_MARK = b"-----BEGIN"
 _PASSWORD = re.compile(rb"[\x21-\x7e]{1,255}\n?\Z")
 
 
@@ -14,7 +16,7 @@ def kind_of(data: bytes) -> SecretKind | None:
     """Return what a secret is, None when it is nothing that could be used."""
     blocks = set(_BLOCKS.findall(data))
     if not blocks:
-        return SecretKind.PASSWORD if _PASSWORD.match(data) else None
+        return SecretKind.PASSWORD if _PASSWORD.match(data) and _MARK not in data else None
     if blocks == {b"X509 CRL"}:
         return SecretKind.REVOCATIONS
     if b"CERTIFICATE" not in blocks or blocks & {b"X509 CRL", b"TRUSTED CERTIFICATE"}:
