@@ -12,10 +12,9 @@ from tests.fresh.installation import HOME, REMOTE, REPOSITORY, Installation, Out
 
 CLONE = f"{HOME}/amphora-agent"
 FIRST, SECOND = "playground/run", "tests/run"
-# The others need this machine itself, or more than a newcomer would wait for.
-STAGES = tuple(
-    stage for stage in ("static", "unit", "operations") if f"run_{stage}()" in (REPOSITORY / SECOND).read_text()
-)
+# What a fresh Debian can make without what this machine is. All of the tests run on Debian 12 and its HAProxy anyway; a
+# fresh one has to show that the command works there.
+STAGES = {"bookworm": ("static", "unit"), "trixie": ("static", "unit", "operations")}
 NOBODY = "65534"
 INSTALL_SECONDS = 600.0
 PLAY_SECONDS = 240.0
@@ -110,7 +109,8 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(fresh: Installation, moment:
 
 
 def test_the_second_command(fresh: Installation, record_property: Measure) -> None:
-    done = fresh.run([SECOND, *STAGES], cwd=CLONE, seconds=INSTALL_SECONDS)
+    stages = STAGES[fresh.suite]
+    done = fresh.run([SECOND, *stages], cwd=CLONE, seconds=INSTALL_SECONDS)
     assert done.code == 0, done.output
-    record_property(FIGURE, f"{SECOND} {' '.join(STAGES)} took {done.seconds:.0f} s")
-    assert f": {' '.join(STAGES)}" in done.output.splitlines()[-1]
+    record_property(FIGURE, f"{SECOND} {' '.join(stages)} took {done.seconds:.0f} s")
+    assert f": {' '.join(stages)}" in done.output.splitlines()[-1]
