@@ -116,7 +116,8 @@ def pip(arguments: list[str]) -> None:
     """Run this Python's pip; with AMPHORA_WHEELHOUSE it finds everything there and asks nobody."""
     wheelhouse = os.environ.get("AMPHORA_WHEELHOUSE")
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheelhouse} if wheelhouse else {}
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
+    # Its errors alone: it warns of root, and of the directory that the second of two installations finds.
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--quiet", *arguments]
     subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | offline)
 
 
