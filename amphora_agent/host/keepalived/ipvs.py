@@ -5,6 +5,7 @@ Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN to open the socket inside the namespace.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -70,11 +71,10 @@ class _Connection:
         except OSError as error:
             raise _failure(error) from error
         self._sequence = 0
-        try:
+        with contextlib.ExitStack() as unless_known:
+            unless_known.callback(self._socket.close)
             self._family = self._find_family()
-        except BaseException:
-            self._socket.close()
-            raise
+            unless_known.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
