@@ -25,6 +25,7 @@ from amphora_agent.host.settings_file import SettingsFile
 from amphora_agent.host.supervisor.direct import DirectSupervisor
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.network import advertisements
+from testbed.namespaces import Namespace
 
 CLONE_NEWNET = 0x40000000
 MNT_DETACH = 2
@@ -135,6 +136,7 @@ def make_machine(tmp_path: Path) -> Iterator[MakeMachine]:
         LIBC.setns(home, CLONE_NEWNET)
         os.close(home)
         for path in (outside, NETNS_DIR / name):
+            Namespace(path.name, path.parent).kill_all()  # a DHCP client stays, as it does when the agent ends
             LIBC.umount2(bytes(path), MNT_DETACH)
             path.unlink(missing_ok=True)
 
