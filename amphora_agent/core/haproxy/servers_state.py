@@ -52,7 +52,7 @@ def parse_servers_state(text: str) -> tuple[ServerState, ...]:
     return tuple(_server_state(fields) for fields in _rows(text))
 
 
-def server_lines(text: str) -> dict[str, str]:
+def listed_servers(text: str) -> dict[str, str]:
     """Return name -> line of one backend's servers, for `parse_servers_state`; quick with 10,000 of them."""
     return {found[1]: found[0] for found in _ROW.finditer(text)}
 
