@@ -107,7 +107,7 @@ def _finish_deletion(change: Change, own: LoadBalancerPaths) -> None:
     for path in (own.stats_socket, own.certs, own.deleted, own.agent):
         files.remove(path)
     change.changes.forget(own.lb_id)
-    change.acceptances.last.pop(own.lb_id, None)
+    change.acceptances.forget(own.lb_id)
 
 
 def _is_applied(change: Change, instance: Instance, stored: bytes) -> bool:
