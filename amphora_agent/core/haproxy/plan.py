@@ -288,7 +288,7 @@ class Planner:
             _Obstructed: a file is needed that is not loaded, is loaded as two things, or is gone from the disk.
         """
         added = {step.file for step in certificates if isinstance(step, AddCertificate)}
-        kinds = _file_kinds(self.new)
+        kinds = _file_kinds(self.new) if self.old.digests or self.new.digests else {}
         gone = (self.old.digests.keys() & kinds.keys()) - self.new.digests.keys()
         gone |= self.old.crt_lists.keys() - self.new.crt_lists.keys()
         if gone:

@@ -31,7 +31,7 @@ def admit(change: Change, lb_id: LoadBalancerId, text: str) -> None:
     """
     settings = change.settings_file.current()
     found = review(
-        change.texts.parse_text(text).lines,
+        change.texts.look_at(text).parsed.lines,
         settings.configuration_firewall,
         belongings(change, lb_id),
         _allowances(settings),

@@ -23,9 +23,8 @@ def gather(amphora: Amphora, text: str, unwritten: Mapping[str, bytes] | None = 
         unwritten: path -> content of files that are not on the disk yet, or not like this.
     """
     ahead = unwritten or {}
-    config = amphora.texts.parse(text)
-    lists = haproxy_config.crt_lists(config)
-    pending = sorted(haproxy_config.referenced_files(config))
+    known = amphora.texts.look_at(text)
+    pending = sorted(known.files)
     digests: dict[str, str] = {}
     contents: dict[str, str] = {}
     while pending:
@@ -36,7 +35,7 @@ def gather(amphora: Amphora, text: str, unwritten: Mapping[str, bytes] | None = 
         if data is None:
             continue
         digests[name] = hashlib.sha256(data).hexdigest()
-        if name in lists:
+        if name in known.crt_lists:
             contents[name] = data.decode("utf-8", "replace")
             pending.extend(haproxy_config.crt_list_files(contents[name]))
-    return Stored(config=text, parsed=config, digests=digests, crt_lists=contents)
+    return Stored(config=text, parsed=known.parsed.config, digests=digests, crt_lists=contents)
