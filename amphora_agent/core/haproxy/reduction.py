@@ -107,13 +107,13 @@ def _are_unique(changed: Sequence[str], section: Section) -> bool:
     The others HAProxy accepted side by side.
     """
     text = "\n".join(section.lines)
-    return all(
-        count == 1
-        for pattern in (_NAME, _COOKIE)
-        if (wanted := pattern.findall("\n".join(changed)))
-        for found in [Counter(pattern.findall(text))]
-        for count in (found[word] for word in wanted)
-    )
+    return all(_occur_once(pattern, changed, text) for pattern in (_NAME, _COOKIE))
+
+
+def _occur_once(pattern: re.Pattern[str], lines: Iterable[str], text: str) -> bool:
+    wanted = pattern.findall("\n".join(lines))
+    found = Counter(pattern.findall(text)) if wanted else Counter()
+    return all(found[word] == 1 for word in wanted)
 
 
 def _is_understood(line: str) -> bool:
