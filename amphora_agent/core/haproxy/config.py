@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from ipaddress import ip_address
-from itertools import compress, count, pairwise
-from operator import ne
+from itertools import pairwise
 
 from amphora_agent.core.addresses import Address
 from amphora_agent.core.haproxy.version import Version
@@ -163,8 +162,8 @@ def _parsed_text(text: str, lines: tuple[str, ...], headers: tuple[tuple[int, Wo
     return ParsedText(text, lines, headers, Config(lines[: headers[0][0] if headers else end], tuple(sections)))
 
 
-def _common_start(one: str, other: str) -> int:
-    """Return how many characters are the same at the beginning; compares halves, as Python does it quickly."""
+def _common_start(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many characters or lines are the same at the beginning; compares halves, as Python does it quickly."""
     same, longest = 0, min(len(one), len(other))
     while same < longest:
         middle = (same + longest + 1) // 2
@@ -175,8 +174,8 @@ def _common_start(one: str, other: str) -> int:
     return same
 
 
-def _common_end(one: str, other: str) -> int:
-    """Return how many characters are the same at the end."""
+def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many are the same at the end."""
     same, longest = 0, min(len(one), len(other))
     while same < longest:
         middle = (same + longest + 1) // 2
@@ -244,14 +243,8 @@ def changed_lines(old: Section, new: Section) -> tuple[tuple[str, ...], tuple[st
 
 def common_lines(old: Section, new: Section) -> tuple[int, int]:
     """Return how many lines two sections have in common at the beginning, and how many of the others at the end."""
-    shorter = min(len(old.lines), len(new.lines))
-    first = _first_difference(old.lines, new.lines, shorter)
-    return first, _first_difference(reversed(old.lines), reversed(new.lines), shorter - first)
-
-
-def _first_difference(one: Iterable[str], other: Iterable[str], most: int) -> int:
-    """Return how many items are the same, `most` at most; without a loop in Python, for 10,000 lines of members."""
-    return min(next(compress(count(), map(ne, one, other)), most), most)
+    first = _common_start(old.lines, new.lines)
+    return first, _common_end(old.lines[first:], new.lines[first:])
 
 
 def frontends(config: Config) -> tuple[Frontend, ...]:
