@@ -105,7 +105,7 @@ BUDGETS = (
     Budget(figure="cpu per heartbeat 10", label="CPU per heartbeat, 10 members", unit="ms", limit=0.0013),
     Budget(figure="cpu per heartbeat 100", label="CPU per heartbeat, 100 members", unit="ms", limit=0.0014),
     Budget(figure="cpu per heartbeat 1000", label="CPU per heartbeat, 1,000 members", unit="ms", limit=0.0045),
-    Budget(figure="heartbeat pss", label="memory of the heartbeat process, 1,000 members, PSS", unit="MB", limit=14),
+    Budget(figure="heartbeat pss", label="memory of the heartbeat process, 1,000 members, PSS", unit="MB", limit=12),
     Budget(figure="idle cpu", label="CPU per idle minute, beats every 10 s", unit="ms", limit=0.015),
     Budget(figure="idle wake-ups", label="wake-ups per idle minute", limit=12),
     Budget(figure="heartbeat members", label="largest load balancer whose heartbeat arrives, members", least=20_000),
@@ -121,7 +121,7 @@ BUDGETS = (
     Budget(figure="resumed", label="TLS sessions resumed over 50 member and certificate changes", unit="%", least=100),
     Budget(figure="slow sending", label="kernel memory per unread download, to the client", unit="MB", limit=0.2),
     Budget(figure="slow all", label="with what the member has sent ahead", unit="MB"),
-    Budget(figure="upload growth", label="memory for an upload of 50 MB", unit="MB", limit=20),
+    Budget(figure="upload growth", label="memory for an upload of 50 MB", unit="MB", limit=10),
     Budget(figure="upload status", label="its answer"),
 )
 

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from bench import documents, processes
 from bench.arena import LISTENER, PORT, Arena, arena, configuration, member_ids
 from bench.contestants import Contestant
-from bench.idle import idle
+from bench.idle import EVERY_TEN_SECONDS, idle
 from bench.resumption import resumption
 from bench.scrape import scrape
 from bench.slow import slow
@@ -217,8 +217,11 @@ def large(contestant: Contestant) -> Figures:
 
 
 def _apply(contestant: Contestant, figure: str, count: int, pools: int = 1) -> Figures:
-    """Return the p50 of changes of one member, and of the CPU time the agent and HAProxy's checks took for each."""
-    with arena(contestant) as place:
+    """Return the p50 of changes of one member, and of the CPU time the agent and HAProxy's checks took for each.
+
+    Beats come every 10 s, as they do by default: what they cost is another section's.
+    """
+    with arena(contestant, EVERY_TEN_SECONDS) as place:
         ids = member_ids(count + APPLY_ROUNDS)
         place.change(ids[:count], pools)
         # A member comes, and goes, and the next one is another: no id comes back.

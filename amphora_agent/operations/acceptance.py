@@ -1,10 +1,11 @@
-"""What HAProxy accepted as a whole, and in which surroundings; remembered for as long as the agent runs."""
+"""What HAProxy and the configuration firewall accepted; remembered for as long as the agent runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from amphora_agent.core.haproxy.firewall import KnownMembers
 from amphora_agent.core.ids import LoadBalancerId
 
 
@@ -30,4 +31,10 @@ class Acceptances:
     """Written by changes, one at a time; `is_distrusted` once a change alone was accepted, and the whole refused."""
 
     last: dict[LoadBalancerId, Accepted] = field(default_factory=dict)
+    members: dict[LoadBalancerId, KnownMembers] = field(default_factory=dict)
     is_distrusted: bool = False
+
+    def forget(self, lb_id: LoadBalancerId) -> None:
+        """Forget a load balancer that is deleted."""
+        self.last.pop(lb_id, None)
+        self.members.pop(lb_id, None)

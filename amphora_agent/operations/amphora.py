@@ -22,6 +22,7 @@ from amphora_agent.operations.change_record import ChangeRecord
 from amphora_agent.operations.events import EventLog
 from amphora_agent.operations.network.advertisements import Advertisements
 from amphora_agent.operations.parsed_files import ParsedFiles
+from amphora_agent.operations.parsed_texts import ParsedTexts
 from amphora_agent.operations.watchers import Watchers
 
 
@@ -106,6 +107,7 @@ class Amphora:
     advertisements: Advertisements = field(default_factory=Advertisements)
     events: EventLog = field(default_factory=EventLog)
     parsed: ParsedFiles = field(default_factory=ParsedFiles)
+    texts: ParsedTexts = field(default_factory=ParsedTexts)
 
     @property
     def topology(self) -> Topology:

@@ -68,7 +68,8 @@ def delete(change: Change, lb_id: LoadBalancerId, name: PemName) -> None:
     """Remove one file, if it is there; one that the stored configuration names goes when that does not name it."""
     paths = change.paths
     config = files.read_optional(paths.loadbalancer(lb_id).config) or b""
-    if str(paths.loadbalancer(lb_id).cert(name)) in stored_files.gather(config.decode("utf-8", "replace")).digests:
+    stored = stored_files.gather(change, config.decode("utf-8", "replace"))
+    if str(paths.loadbalancer(lb_id).cert(name)) in stored.digests:
         _write_condemned(change, lb_id, _condemned(change, lb_id) | {name})
         LOG.info("condemned a certificate file that is in use lb=%s file=%s", lb_id, name)
         return

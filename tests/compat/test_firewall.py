@@ -30,7 +30,7 @@ def test_no_render_of_a_release_is_unfamiliar(release: str) -> None:
     texts = json.loads(done.stdout)
     assert len(texts) > 500
     for name, text in texts.items():
-        found = review(text, FirewallMode.ENFORCE, OWN)
+        found = review(text.split("\n"), FirewallMode.ENFORCE, OWN)
         assert [str(finding) for finding in (*found.refused, *found.warned)] == [], name
 
 
@@ -38,5 +38,6 @@ def test_a_render_with_a_hostile_value_is_refused() -> None:
     """What the renderer would write for a cipher list with a blank in it."""
     text = (Path(__file__).parents[2] / "testbed" / "samples" / "haproxy" / "04-terminated-https-sni.cfg").read_text()
     hostile = text.replace(" ciphers ", " ciphers ALL crt-list /etc/shadow ciphers ", 1)
-    assert review(text, FirewallMode.ENFORCE, OWN).refused == ()
-    assert [finding.word for finding in review(hostile, FirewallMode.ENFORCE, OWN).refused] == ["/etc/shadow"]
+    assert review(text.split("\n"), FirewallMode.ENFORCE, OWN).refused == ()
+    refused = review(hostile.split("\n"), FirewallMode.ENFORCE, OWN).refused
+    assert [finding.word for finding in refused] == ["/etc/shadow"]

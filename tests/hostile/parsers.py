@@ -80,7 +80,7 @@ def _read_configuration(text: str) -> None:
         config.rewrite_for(text, release)
     parsed = config.parse(text)
     assert config.parse(config.render(parsed)) == parsed, "parsing what was rendered gives the same"
-    firewall.review(text, settings.FirewallMode.ENFORCE, _OWN)
+    firewall.review(text.split("\n"), settings.FirewallMode.ENFORCE, _OWN)
     worker_bytes(parsed)
     config.vips(parsed), config.stats_socket(parsed), config.referenced_files(parsed), config.crt_lists(parsed)
     servers_state.filter_servers_state(_SERVERS_STATE, parsed)

@@ -71,12 +71,12 @@ class Framing:
         """Return a complete request with a Content-Length, and whatever follows it in the buffer."""
         head, start = self._head, self._body_start or 0
         if not self._chunks and self._chunk_at is None:
-            rest = bytes(buffer[start:])
+            rest: bytes | memoryview = memoryview(buffer)[start:]
         else:
             body = b"".join(buffer[begin:end] for begin, end in self._chunks)
             head = [*head, b"Content-Length: %d" % len(body)]
             rest = body + bytes(buffer[self._end :])
-        return _END_OF_LINE.join(head) + _END_OF_HEAD + rest
+        return b"".join((_END_OF_LINE.join(head), _END_OF_HEAD, rest))
 
     def _read_head(self, buffer: bytearray) -> bool:
         end = buffer.find(_END_OF_HEAD, max(0, self._head_searched - 3))

@@ -60,7 +60,7 @@ SWEEP_INTERVAL = 1.0
 # How often the loop turns when there is nothing to do and nobody to tell.
 SILENT_INTERVAL = 60.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-# Of a request, to tell its lane by.
+# Of a request, to tell its lane by, and in which form its refusal is expected.
 LANE_BYTES = 64
 
 
@@ -358,7 +358,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
         connection.data_ready = True
         connection.parser.unreader.unread(request)
-        if is_for_problems(request):
+        if is_for_problems(request[:LANE_BYTES]):
             self._wants_problems.add(connection.sock)
         else:
             self._wants_problems.discard(connection.sock)

@@ -10,11 +10,11 @@ Decision: whatever is not provably the same, or provably reachable through the r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from amphora_agent.core.haproxy.config import Config, Section, changed_lines, parse_again, significant_lines
+from amphora_agent.core.haproxy.config import Config, Section, changed_lines, parse, significant_lines
 from amphora_agent.core.haproxy.plan import ORDERLESS_ALGORITHMS, Obstacle, Plan, Planner, Side
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
@@ -108,7 +108,11 @@ Decision: TypeAlias = Nothing | Start | Runtime | Reload
 
 
 def decide(
-    applied: AppliedConfig | None, stored: Stored, running: ProcessId | None, permissions: Permissions
+    applied: AppliedConfig | None,
+    stored: Stored,
+    running: ProcessId | None,
+    permissions: Permissions,
+    parse_applied: Callable[[str], Config] = parse,
 ) -> Decision:
     """Return what makes the running HAProxy equal to the stored files, with the reason in words.
 
@@ -117,6 +121,7 @@ def decide(
         stored: the files on disk.
         running: the current worker, None when HAProxy does not run.
         permissions: what the running HAProxy and the operator allow.
+        parse_applied: gives the model of what was applied; a caller may remember it.
     """
     if running is None:
         return Start("HAProxy is not running")
@@ -126,7 +131,7 @@ def decide(
         return Reload("HAProxy was started by someone else since the last change")
     if applied.is_unfinished:
         return Reload("the last change was interrupted")
-    old = stored.parsed if applied.config == stored.config else parse_again(applied.config)
+    old = stored.parsed if applied.config == stored.config else parse_applied(applied.config)
     change = describe_change(old, stored.parsed) or _changed_file(applied, stored)
     if change is None:
         return Nothing("HAProxy already runs this configuration")
@@ -219,10 +224,10 @@ def is_same(old: Section, new: Section) -> bool:
     before, after = (significant_lines(lines) for lines in changed_lines(old, new))
     if before == after:
         return True
-    if old.kind != "backend" or not _is_orderless(new):
+    if old.kind != "backend" or sorted(before) != sorted(after):
         return False
     others = ([words for words in lines if words[0] != "server"] for lines in (before, after))
-    return next(others) == next(others) and sorted(before) == sorted(after)
+    return next(others) == next(others) and _is_orderless(new)
 
 
 def _is_orderless(backend: Section) -> bool:

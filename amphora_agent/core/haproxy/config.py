@@ -9,10 +9,9 @@ cost a reload.
 
 from __future__ import annotations
 
-import functools
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from ipaddress import ip_address
@@ -108,24 +107,90 @@ class Frontend:
         return any(bind.options[:2] == ("ssl", "crt-list") for bind in self.binds)
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedText:
+    """A text and its model, with what the model of a similar text can be made from.
+
+    `lines` are all lines, an empty one after the last line feed included; `headers` are the numbers, from 0, and words
+    of those that start sections.
+    """
+
+    text: str
+    lines: tuple[str, ...]
+    headers: tuple[tuple[int, Words], ...]
+    config: Config
+
+
 def parse(text: str) -> Config:
     """Return the model of any text whatsoever; what is not understood stays as lines."""
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    headers = [(number, words) for number in _header_candidates(text) if (words := _section_header(lines[number]))]
-    ends = [number for number, _ in headers[1:]] + [len(lines)]
+    return parse_text(text).config
+
+
+def parse_text(text: str) -> ParsedText:
+    """Return a text with its model."""
+    lines = tuple(text.split("\n"))
+    return _parsed_text(text, lines, tuple(_headers(text, lines)))
+
+
+def parse_edited(text: str, before: ParsedText) -> ParsedText:
+    """Return what `parse_text` returns; quick, and it shares its lines with the text before, where few of them differ.
+
+    Whether a line starts a section depends on that line alone.
+    """
+    first = text.rfind("\n", 0, _common_start(text, before.text)) + 1
+    last = text.find("\n", len(text) - _common_end(text[first:], before.text[first:])) + 1
+    edited = text[first : last - 1] if last else text[first:]
+    head, between = text.count("\n", 0, first), tuple(edited.split("\n"))
+    rest = text.count("\n", last) + 1 if last else 0
+    tail = len(before.lines) - rest
+    moved = head + len(between) - tail
+    headers = (
+        *(header for header in before.headers if header[0] < head),
+        *((head + number, words) for number, words in _headers(edited, between)),
+        *((moved + number, words) for number, words in before.headers if number >= tail),
+    )
+    return _parsed_text(text, (*before.lines[:head], *between, *before.lines[tail:]), headers)
+
+
+def _parsed_text(text: str, lines: tuple[str, ...], headers: tuple[tuple[int, Words], ...]) -> ParsedText:
+    end = len(lines) if lines[-1] else len(lines) - 1
+    ends = [number for number, _ in headers[1:]] + [end]
     sections = (
-        Section(words[0], " ".join(words[1:]), tuple(lines[number + 1 : end]))
+        Section(words[0], " ".join(words[1:]), lines[number + 1 : end])
         for (number, words), end in zip(headers, ends, strict=False)
     )
-    return Config(tuple(lines[: headers[0][0] if headers else len(lines)]), tuple(sections))
+    return ParsedText(text, lines, headers, Config(lines[: headers[0][0] if headers else end], tuple(sections)))
 
 
-@functools.lru_cache(maxsize=4)
-def parse_again(text: str) -> Config:
-    """Return `parse(text)`, remembered: one change needs the models of the configuration before and after it often."""
-    return parse(text)
+def _common_start(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many characters or lines are the same at the beginning; compares halves, as Python does it quickly."""
+    same, longest = 0, min(len(one), len(other))
+    while same < longest:
+        middle = (same + longest + 1) // 2
+        if one[same:middle] == other[same:middle]:
+            same = middle
+        else:
+            longest = middle - 1
+    return same
+
+
+def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many are the same at the end."""
+    same, longest = 0, min(len(one), len(other))
+    while same < longest:
+        middle = (same + longest + 1) // 2
+        if one[len(one) - middle : len(one) - same] == other[len(other) - middle : len(other) - same]:
+            same = middle
+        else:
+            longest = middle - 1
+    return same
+
+
+def _headers(text: str, lines: Sequence[str]) -> Iterator[tuple[int, Words]]:
+    for number in _header_candidates(text):
+        words = _section_header(lines[number])
+        if words:
+            yield number, words
 
 
 def _header_candidates(text: str) -> Iterator[int]:
@@ -172,13 +237,14 @@ def section_words(section: Section) -> Iterator[Words]:
 
 def changed_lines(old: Section, new: Section) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return both sections' lines without what they have in common at the beginning and at the end."""
-    first, shorter = 0, min(len(old.lines), len(new.lines))
-    while first < shorter and old.lines[first] == new.lines[first]:
-        first += 1
-    last = 0
-    while last < shorter - first and old.lines[-1 - last] == new.lines[-1 - last]:
-        last += 1
+    first, last = common_lines(old, new)
     return old.lines[first : len(old.lines) - last], new.lines[first : len(new.lines) - last]
+
+
+def common_lines(old: Section, new: Section) -> tuple[int, int]:
+    """Return how many lines two sections have in common at the beginning, and how many of the others at the end."""
+    first = _common_start(old.lines, new.lines)
+    return first, _common_end(old.lines[first:], new.lines[first:])
 
 
 def frontends(config: Config) -> tuple[Frontend, ...]:
@@ -239,12 +305,16 @@ def referenced_files(config: Config) -> frozenset[str]:
     """
     found: set[str] = set()
     for section in config.sections:
-        for line in section.lines:
-            if "crt" in line or "-file" in line:
-                words = split_words(line)
-                if words and words[0] in _FILE_LINES:
-                    found.update(_file_arguments(words))
+        for line in lines_with_files(section):
+            words = split_words(line)
+            if words and words[0] in _FILE_LINES:
+                found.update(_file_arguments(words))
     return frozenset(found)
+
+
+def lines_with_files(section: Section) -> Iterator[str]:
+    """Yield the lines that may name a certificate, CA, CRL or crt-list file; most of 10,000 members name none."""
+    return (line for line in section.lines if "crt" in line or "-file" in line)
 
 
 def crt_lists(config: Config) -> frozenset[str]:

@@ -18,7 +18,7 @@ way round for the planner and would hide a line here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -58,11 +58,23 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownMembers:
+    """Lines that are members' in any backend, and were judged as known, for a load balancer with these belongings."""
+
+    own: Belongings
+    lines: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
-    """What was found in a configuration, in order; nothing `refused` means that HAProxy may see it."""
+    """What was found in a configuration, in order; nothing `refused` means that HAProxy may see it.
+
+    `members`: what the next review need not judge again.
+    """
 
     refused: tuple[Finding, ...]
     warned: tuple[Finding, ...]
+    members: KnownMembers
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,39 +103,56 @@ def parse_allowance(text: str) -> Allowance | None:
     return Allowance(words)
 
 
-def review(text: str, mode: FirewallMode, own: Belongings, allowed: Iterable[Allowance] = ()) -> Review:
+def review(
+    lines: Sequence[str],
+    mode: FirewallMode,
+    own: Belongings,
+    allowed: Iterable[Allowance] = (),
+    before: KnownMembers | None = None,
+) -> Review:
     """Return what a configuration holds beside what controllers write; nothing in mode `off`.
 
     Args:
-        text: the configuration as it was received.
+        lines: the configuration as it was received, split at its line feeds.
         mode: the operator's wish.
         own: what the configuration may name.
         allowed: lines that are let through.
+        before: of an earlier review; changes what it takes, never what is found.
     """
+    members = before if before is not None and before.own == own else KnownMembers(own)
     match mode:
         case FirewallMode.OFF:
-            return Review((), ())
+            return Review((), (), members)
         case FirewallMode.WARN:
             refused_from = Standing.OUTSIDE
         case FirewallMode.ENFORCE:
             refused_from = Standing.UNKNOWN
         case _:
             assert_never(mode)
-    found = tuple(_findings(text, own, tuple(allowed)))
+    walk = _Lines(own, tuple(allowed), {}, [], set())
+    judged: set[str] = set()
+    found = tuple(_findings(lines, walk, members.lines, judged))
+    if judged:
+        members = KnownMembers(own, members.lines.intersection(lines) | judged)
     return Review(
         tuple(finding for finding in found if finding.standing >= refused_from),
         tuple(finding for finding in found if finding.standing < refused_from),
+        members,
     )
 
 
-def _findings(text: str, own: Belongings, allowed: tuple[Allowance, ...]) -> Iterator[Finding]:
-    lines = _Lines(own, allowed, {}, [], set())
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not lines.is_judged_member(line):
-            finding = lines.judge(number, line)
-            if finding is not None:
-                yield finding
-    yield from lines.strangers()
+def _findings(lines: Sequence[str], walk: _Lines, members: frozenset[str], judged: set[str]) -> Iterator[Finding]:
+    """Yield what is to be said of the lines; adds to `judged` what is a known member's and not among the known ones."""
+    for number, line in enumerate(lines, start=1):
+        if line in members and walk.kind == "backend":
+            continue
+        if walk.is_judged_member(line):
+            judged.add(line)
+            continue
+        finding = walk.judge(number, line)
+        if finding is not None:
+            yield finding
+    yield from walk.strangers()
 
 
 @dataclass(slots=True)

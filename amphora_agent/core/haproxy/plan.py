@@ -10,14 +10,29 @@ stands behind which loaded name (`aliases`); a reload makes the names equal agai
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from amphora_agent.core.haproxy.config import Config, Section, changed_lines, section_words, significant_lines
+from amphora_agent.core.haproxy.config import (
+    Config,
+    Section,
+    changed_lines,
+    common_lines,
+    lines_with_files,
+    section_words,
+    significant_lines,
+)
 from amphora_agent.core.haproxy.grammar import first_words
-from amphora_agent.core.haproxy.server_line import NAMED_SERVER, SAFE_WORD, Server, parse_server
+from amphora_agent.core.haproxy.server_line import (
+    SAFE_WORD,
+    Server,
+    is_server_line,
+    other_lines,
+    parse_server,
+    server_lines,
+    server_names,
+)
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
     AddServer,
@@ -52,7 +67,6 @@ SAFE_REMOVAL_VERSIONS = ((Version(2, 8, 10), Version(2, 9)), (Version(3, 0), Ver
 # 3.2.6 on, mended in 3.2.19 ("Only requeue servers if they are up" in its changelog; 3.2.26 was tried). Which 3.3 has
 # the fix is not known.
 _LEASTCONN_ABORTS = ((Version(3, 2, 6), Version(3, 2, 19)), (Version(3, 3), Version(3, 4)))
-_SERVER_LINE = re.compile(r"\s*server(?!\S)")
 _KINDS = {"crt": FileKind.CERTIFICATE, "ca-file": FileKind.CA, "crl-file": FileKind.CRL}
 _COST: dict[type[RuntimeStep], int] = {
     AddServer: 3,
@@ -199,11 +213,19 @@ class Planner:
             yield from self._backend_steps(was, now, renames)
 
     def _backend_steps(self, was: Section, now: Section, renames: Mapping[str, str]) -> Iterator[RuntimeStep]:
+        first, last = common_lines(was, now)
+        before, after = changed_lines(was, now)
+        same = _servers(now, (*now.lines[:first], *now.lines[len(now.lines) - last :]))
+        old, new = _servers(was, before), _servers(now, after)
+        if same.keys() & (old.keys() | new.keys()):
+            raise _names_obstruct(now)
         backend = _Backend(
             name=now.name,
-            frame=significant_lines(line for line in now.lines if not _is_server_line(line)),
-            old=_servers(was),
-            new=_servers(now),
+            lines=now.lines,
+            frame=significant_lines(other_lines(now.lines)),
+            same=same,
+            old=old,
+            new=new,
             renames=renames,
             version=self.version,
             inherits=self._inherits(),
@@ -266,7 +288,7 @@ class Planner:
             _Obstructed: a file is needed that is not loaded, is loaded as two things, or is gone from the disk.
         """
         added = {step.file for step in certificates if isinstance(step, AddCertificate)}
-        kinds = _file_kinds(self.new)
+        kinds = _file_kinds(self.new) if self.old.digests or self.new.digests else {}
         gone = (self.old.digests.keys() & kinds.keys()) - self.new.digests.keys()
         gone |= self.old.crt_lists.keys() - self.new.crt_lists.keys()
         if gone:
@@ -288,11 +310,15 @@ class Planner:
 class _Backend:
     """One backend whose servers changed.
 
-    `frame` are its other lines; `old` and `new` are name -> line, since most of 10,000 lines need not be understood.
+    `lines` are all its new lines, `frame` those that are no server's. `same` are the servers whose lines both sides
+    have in common at the beginning and at the end, `old` and `new` the others: name -> line, since most of 10,000 lines
+    need not be understood.
     """
 
     name: str
+    lines: tuple[str, ...]
     frame: list[Words]
+    same: Mapping[str, str]
     old: Mapping[str, str]
     new: Mapping[str, str]
     renames: Mapping[str, str]
@@ -303,7 +329,7 @@ class _Backend:
         """Yield additions, then changes, then removals, so that capacity never sinks below the lower of the two."""
         if any(words[0] in {"default-server", "server-template"} for words in self.frame):
             raise self._obstructed("servers inherit options")
-        if self.old and not self.new:
+        if self.old and not (self.new or self.same):
             # A backend without servers is UP after a start, but DOWN once its last one was removed; the controller
             # would show the empty pool as failed.
             raise self._obstructed("its last member was removed")
@@ -332,7 +358,7 @@ class _Backend:
         return _with_names(split_words(self.new[name]), self.renames)
 
     def _additions(self, *, starts_down: bool) -> Iterator[RuntimeStep]:
-        if self._algorithm() == "roundrobin" and len(self.new) > ROUNDROBIN_MAX:
+        if self._algorithm() == "roundrobin" and len(self.same) + len(self.new) > ROUNDROBIN_MAX:
             raise self._obstructed(f"roundrobin takes {ROUNDROBIN_MAX} servers")
         for name in self.new:
             if name not in self.old:
@@ -364,8 +390,9 @@ class _Backend:
             yield SetState(self.name, name, not now.is_disabled)
 
     def _others_serve(self, replaced: set[str]) -> bool:
-        names = (name for name in self.new if name in self.old and name not in replaced)
-        others = (self._parsed(self._new_words(name)) for name in names)
+        lines = ((line, name) for line in self.lines if is_server_line(line) for name in server_names([line]))
+        kept = (line for line, name in lines if name in self.same or (name in self.old and name not in replaced))
+        others = (self._parsed(_with_names(split_words(line), self.renames)) for line in kept)
         return any(other.weight > 0 and not other.is_disabled and not other.is_backup for other in others)
 
     def _require_free(self, verb: str) -> None:
@@ -380,7 +407,7 @@ class _Backend:
         if self.inherits or unknown is not None or ("option", "external-check") in self.frame:
             raise self._obstructed(f"servers cannot be {verb} under {unknown or 'external-check'}")
         if ("option", "allbackups") not in self.frame and any(
-            "backup" in line for line in (*self.old.values(), *self.new.values())
+            "backup" in "\n".join(servers.values()) for servers in (self.same, self.old, self.new)
         ):
             raise self._obstructed("only the first backup server takes over")
         self._require_state_changes()
@@ -490,11 +517,10 @@ def _file_kinds(side: Side) -> dict[str, set[FileKind]]:
     """Return what each file is loaded as."""
     kinds: dict[str, set[FileKind]] = {}
     for section in side.config.sections:
-        for line in section.lines:
-            if "crt" in line or "-file" in line:
-                for option, word in pairwise(split_words(line)):
-                    if option in _KINDS:
-                        kinds.setdefault(unquote(word), set()).add(_KINDS[option])
+        for line in lines_with_files(section):
+            for option, word in pairwise(split_words(line)):
+                if option in _KINDS:
+                    kinds.setdefault(unquote(word), set()).add(_KINDS[option])
     for text in side.crt_lists.values():
         for line in text.split("\n"):
             words = split_words(line)
@@ -503,26 +529,22 @@ def _file_kinds(side: Side) -> dict[str, set[FileKind]]:
     return kinds
 
 
-def _servers(section: Section) -> dict[str, str]:
-    """Return name -> line of a backend's servers, in order.
+def _servers(section: Section, lines: Iterable[str]) -> dict[str, str]:
+    """Return name -> line of the servers among some lines of a backend, in order.
 
     Raises:
         _Obstructed: a name stands there twice, or cannot be said in a command.
     """
-    found: dict[str, str] = {}
-    count = 0
-    for line in section.lines:
-        named = NAMED_SERVER.match(line)
-        if named is not None:
-            found[named[1]] = line
-        count += named is not None or _is_server_line(line)
-    if len(found) < count or not all(map(SAFE_WORD.match, found)):
-        raise _Obstructed(f"{_changed(section)}: its servers' names are not understood")
+    servers = server_lines(lines)
+    names = server_names(servers)
+    found = dict(zip(names, servers, strict=True))
+    if len(found) < len(servers) or "" in found or (names and SAFE_WORD.match("".join(names)) is None):
+        raise _names_obstruct(section)
     return found
 
 
-def _is_server_line(line: str) -> bool:
-    return _SERVER_LINE.match(line) is not None
+def _names_obstruct(section: Section) -> _Obstructed:
+    return _Obstructed(f"{_changed(section)}: its servers' names are not understood")
 
 
 def _frame(lines: list[Words]) -> list[Words]:

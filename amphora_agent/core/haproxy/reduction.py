@@ -17,9 +17,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from amphora_agent.core.haproxy.config import Config, Section, changed_lines
+from amphora_agent.core.haproxy.config import Config, Section, changed_lines, common_lines
 from amphora_agent.core.haproxy.grammar import SERVER_OPTIONS
-from amphora_agent.core.haproxy.server_line import parse_server
+from amphora_agent.core.haproxy.server_line import is_server_line, other_lines, parse_server, server_lines
 from amphora_agent.core.haproxy.words import split_words
 
 # Where a server stands: how many other lines precede it, since `default-server` lines count for those that follow.
@@ -29,8 +29,9 @@ _WORD = r"[A-Za-z0-9_.:/,@+=%!()*|~^-]+"
 _FLAGS = "|".join(sorted(re.escape(option) for option, value in SERVER_OPTIONS.items() if not value))
 _VALUED = "|".join(sorted(re.escape(option) for option, value in SERVER_OPTIONS.items() if value))
 _PLAIN = re.compile(rf"[ \t]*server {_WORD} {_WORD}(?: (?:{_FLAGS})(?![^ \t])| (?:{_VALUED}) {_WORD})*[ \t]*\Z")
-_SERVER = re.compile(r"[ \t]*server [!-~]")
-_COOKIE = re.compile(r" cookie ([^ \t]+)")
+# Of lines joined by line feeds, at least the names and cookies of all servers.
+_NAME = re.compile(r"server (\S+)")
+_COOKIE = re.compile(r" cookie (\S+)")
 # Makes a warning an error, and warnings are about more than one line.
 _STRICT = "zero-warning"
 
@@ -40,7 +41,7 @@ def is_reducible(config: Config) -> bool:
     if any(_STRICT in line for section in config.sections if section.kind == "global" for line in section.lines):
         return False
     backends = (section for section in config.sections if section.kind == "backend")
-    return all(_PLAIN.match(line) for section in backends for line in section.lines if _SERVER.match(line))
+    return all(map(_PLAIN.match, (line for section in backends for line in server_lines(section.lines))))
 
 
 def reduce(accepted: Config, new: Config) -> Config | None:
@@ -66,36 +67,24 @@ def _reduce(old: Section, new: Section) -> Section | None:
         return None
     if old.kind != "backend":
         return new if old.lines == new.lines else None
+    if old.lines == new.lines:
+        return Section(new.kind, new.name, tuple(other_lines(new.lines)))
     before, after = changed_lines(old, new)
-    if _others(before) != _others(after):
+    if other_lines(before) != other_lines(after):
         return None
     known = frozenset(_servers(before))
     changed = {placed for placed in _servers(after) if placed not in known}
     if not all(_is_understood(line) for _, line in changed) or not _are_unique([line for _, line in changed], new):
         return None
-    if not changed:
-        return Section(new.kind, new.name, _others(new.lines))
-    first = _common(old.lines, new.lines)
-    last = first + len(after)
-    lines = (*_others(new.lines[:first]), *_without(after, changed), *_others(new.lines[last:]))
-    return Section(new.kind, new.name, lines)
-
-
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many lines are the same at the beginning."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _others(lines: Iterable[str]) -> tuple[str, ...]:
-    """Return the lines that are no `server` lines in their plain spelling; any other spelling is like all others."""
-    return tuple(line for line in lines if not _SERVER.match(line))
+    first, last = common_lines(old, new)
+    head, tail = new.lines[:first], new.lines[len(new.lines) - last :]
+    return Section(new.kind, new.name, (*other_lines(head), *_without(after, changed), *other_lines(tail)))
 
 
 def _servers(lines: Iterable[str]) -> Iterator[_Placed]:
     others = 0
     for line in lines:
-        if _SERVER.match(line):
+        if is_server_line(line):
             yield others, line
         else:
             others += 1
@@ -105,7 +94,7 @@ def _without(lines: Iterable[str], changed: set[_Placed]) -> Iterator[str]:
     """Yield the lines, of the servers only the changed ones."""
     others = 0
     for line in lines:
-        if not _SERVER.match(line):
+        if not is_server_line(line):
             others += 1
             yield line
         elif (others, line) in changed:
@@ -113,12 +102,18 @@ def _without(lines: Iterable[str], changed: set[_Placed]) -> Iterator[str]:
 
 
 def _are_unique(changed: Sequence[str], section: Section) -> bool:
-    """Tell whether no two servers of a section share a name, and none of the changed ones a cookie with another."""
-    servers = [line for line in section.lines if _SERVER.match(line)]
-    if len({line.split(None, 2)[1] for line in servers}) < len(servers):
-        return False
-    cookies = Counter(cookie for line in servers if " cookie " in line for cookie in _COOKIE.findall(line))
-    return all(cookies[cookie] == 1 for line in changed for cookie in _COOKIE.findall(line))
+    """Tell whether none of the changed servers shares its name or its cookie with another one of the section.
+
+    The others HAProxy accepted side by side.
+    """
+    text = "\n".join(section.lines)
+    return all(_occur_once(pattern, changed, text) for pattern in (_NAME, _COOKIE))
+
+
+def _occur_once(pattern: re.Pattern[str], lines: Iterable[str], text: str) -> bool:
+    wanted = pattern.findall("\n".join(lines))
+    found = Counter(pattern.findall(text)) if wanted else Counter()
+    return all(found[word] == 1 for word in wanted)
 
 
 def _is_understood(line: str) -> bool:

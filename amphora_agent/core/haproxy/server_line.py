@@ -6,6 +6,7 @@ A line with any word outside the tables below is not understood, and a change to
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -16,8 +17,9 @@ from amphora_agent.core.numbers import parse_number
 
 # Nothing HAProxy's command line interface treats specially: no blank, `;`, `\`, `<`, quote or control character.
 SAFE_WORD = re.compile(r"[A-Za-z0-9_.:/,@+=%!()*|~^-]+\Z")
-# Tells which of 10,000 lines is a server's, and its name, without splitting them.
-NAMED_SERVER = re.compile(r"\s*server\s+(\S+)")
+_SERVER = re.compile(r"\s*server(?!\S)")
+# How such a line begins in a controller's file: of 10,000 lines, comparing that is quicker than the expression.
+_INDENTED = "    server "
 WEIGHT_MAX = 256
 
 # Every option the controller's releases write is accepted for servers added at run time, `cookie` from 3.0 on.
@@ -61,6 +63,26 @@ class Server:
     def has_cookie(self) -> bool:
         """Tell whether it has a value of its own for the persistence cookie."""
         return "cookie" in self.options
+
+
+def is_server_line(line: str) -> bool:
+    """Tell whether a line is a `server` line, understood or not."""
+    return line.startswith(_INDENTED) or _SERVER.match(line) is not None
+
+
+def server_lines(lines: Iterable[str]) -> list[str]:
+    """Return the `server` lines among a section's, in order."""
+    return [line for line in lines if line.startswith(_INDENTED) or _SERVER.match(line)]
+
+
+def other_lines(lines: Iterable[str]) -> list[str]:
+    """Return the other lines of a section, in order."""
+    return [line for line in lines if not line.startswith(_INDENTED) and not _SERVER.match(line)]
+
+
+def server_names(lines: Iterable[str]) -> list[str]:
+    """Return the name in each `server` line as it is written, empty where there is none."""
+    return [words[1] if len(words) > 1 else "" for words in (line.split(None, 2) for line in lines)]
 
 
 def parse_server(words: Words) -> Server | None:

@@ -16,8 +16,8 @@ from typing import TypeAlias
 from amphora_agent.core.haproxy.config import Config, Section
 from amphora_agent.core.haproxy.plan import Plan
 from amphora_agent.core.haproxy.runtime import file_of
-from amphora_agent.core.haproxy.server_line import NAMED_SERVER, Server, parse_server
-from amphora_agent.core.haproxy.servers_state import ServerState, parse_servers_state, server_lines, text_of
+from amphora_agent.core.haproxy.server_line import Server, parse_server, server_lines, server_names
+from amphora_agent.core.haproxy.servers_state import ServerState, listed_servers, parse_servers_state, text_of
 from amphora_agent.core.haproxy.steps import (
     AddCertificate,
     AddServer,
@@ -53,7 +53,7 @@ class ServersQuestion:
 
     def mismatch(self, answer: str) -> str | None:
         """Return what is wrong, None when nothing is."""
-        lines = server_lines(answer)
+        lines = listed_servers(answer)
         missing, unknown = self.names - lines.keys(), lines.keys() - self.names - self.removing
         if missing or unknown:
             return f"backend {self.backend} lacks {sorted(missing)[:3]}, has {sorted(unknown)[:3]}"
@@ -153,7 +153,8 @@ def _added_certificate_question(step: RuntimeStep, payloads: Mapping[str, str]) 
 
 def _servers_question(section: Section, changed: set[str], removing: frozenset[str]) -> ServersQuestion:
     # The plan was made from these very lines: each has a plain name.
-    lines = {found[1]: line for line in section.lines if (found := NAMED_SERVER.match(line))}
+    servers = server_lines(section.lines)
+    lines = dict(zip(server_names(servers), servers, strict=True))
     parsed = (parse_server(split_words(lines[name])) for name in sorted(changed & lines.keys()))
     return ServersQuestion(
         backend=section.name,

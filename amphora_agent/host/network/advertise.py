@@ -40,22 +40,23 @@ def neighbor_advertisement(mac: bytes, address: IPv6Address) -> bytes:
     return header + address.packed + struct.pack("!BB", _TARGET_LINK_LAYER_ADDRESS, 1) + mac
 
 
-def send(name: str, index: int, mac: bytes, address: Address) -> None:
+def send(name: str, mac: bytes, address: Address) -> None:
     """Announce an address once on an interface of the calling thread's namespace.
 
     Raises:
         HostFailure: it could not be sent.
     """
     with failing_as(f"cannot advertise {address} on {name}"):
-        _send(name, index, mac, address)
+        _send(name, mac, address)
 
 
-def _send(name: str, index: int, mac: bytes, address: Address) -> None:
+def _send(name: str, mac: bytes, address: Address) -> None:
     if isinstance(address, IPv4Address):
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC) as wire:
             wire.bind((name, 0))
             wire.send(gratuitous_arp(mac, address))
         return
+    index = socket.if_nametoindex(name)
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6) as wire:
         wire.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         wire.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)

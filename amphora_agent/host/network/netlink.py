@@ -21,7 +21,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, assert_never
 
-from amphora_agent.core.addresses import Address, HostAddress, Subnet
+from amphora_agent.core.addresses import HostAddress, Subnet
 from amphora_agent.core.network.model import (
     PROTOCOL_STATIC,
     RULE_PRIORITY,
@@ -453,11 +453,3 @@ def wait_for_events(sockets: Iterable[socket.socket | None], timeout: float) -> 
             while events.recv(65536):
                 pass
     return bool(readable)
-
-
-def addresses_by_link(connection: Netlink) -> Iterator[tuple[Link, Address]]:
-    """Yield each device of the namespace with each of its addresses."""
-    links = {link.index: link for link in connection.links()}
-    for index, observed in connection.addresses():
-        if index in links:
-            yield links[index], observed.address.ip

@@ -12,13 +12,15 @@ import struct
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 from pathlib import Path
 
+from amphora_agent.core.addresses import Address
 from amphora_agent.core.network.unsettled import AddressFlags, LinkState
 from amphora_agent.errors import failing_as
 
-# Source: netdevice(7), linux/sockios.h, linux/if.h, linux/if_addr.h.
-_SIOCGIFCONF, _SIOCGIFFLAGS = 0x8912, 0x8913
+# Source: netdevice(7), linux/sockios.h, linux/if.h, linux/if_arp.h, linux/if_addr.h.
+_SIOCGIFCONF, _SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8912, 0x8913, 0x8927
 _IFREQ_SIZE, _NAME_SIZE = 40, 16
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_ARPHRD_ETHER, _MAC_SIZE = 1, 6
 _DADFAILED, _DEPRECATED, _TENTATIVE = 0x08, 0x20, 0x40
 # Addresses beyond these are looked up again with twice the room.
 _FIRST_ROOM = 64
@@ -48,6 +50,32 @@ def link_states() -> dict[str, LinkState]:
         for name, bits in flags.items()
         if bits is not None
     }
+
+
+def holders_of(wanted: frozenset[Address]) -> list[tuple[str, Address]]:
+    """Return the devices that have any of these addresses, by name, each with its address.
+
+    Raises:
+        HostFailure: the kernel does not answer.
+    """
+    found: list[tuple[str, Address]] = []
+    for name, state in link_states().items():
+        found += [(name, address) for address in state.ipv4 if address in wanted]
+        found += [(name, host.ip) for host in state.ipv6 if host.ip in wanted]
+    return found
+
+
+def mac_of(name: str) -> bytes | None:
+    """Return a device's MAC address, None when it has none: it is gone, or no Ethernet device."""
+    request = name.encode().ljust(_IFREQ_SIZE, b"\0")
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control,
+    ):
+        answer = fcntl.ioctl(control, _SIOCGIFHWADDR, request)
+        if struct.unpack_from("=H", answer, _NAME_SIZE)[0] == _ARPHRD_ETHER:
+            return answer[_NAME_SIZE + 2 : _NAME_SIZE + 2 + _MAC_SIZE]
+    return None
 
 
 def _flags(control: socket.socket, name: str) -> int | None:

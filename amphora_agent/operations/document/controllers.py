@@ -33,7 +33,7 @@ def plan(amphora: Amphora, lb_id: LoadBalancerId) -> Plan:
     Raises:
         NotFound: there is no such load balancer.
     """
-    stored = stored_files.gather(stored_config(amphora, lb_id).decode("utf-8", "replace"))
+    stored = stored_files.gather(amphora, stored_config(amphora, lb_id).decode("utf-8", "replace"))
     decision = follow.look(amphora, instance_of(amphora, lb_id), stored).decision
     return plan_of(decision, Place(lb_id, amphora.paths), documents=())
 

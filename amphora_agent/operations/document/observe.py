@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from amphora_agent.core.addresses import Address
 from amphora_agent.core.document.model import Document
 from amphora_agent.core.document.place import Place, lvs_listeners
 from amphora_agent.core.document.status import LastCheck, Role, last_checks
@@ -25,7 +24,7 @@ from amphora_agent.host.haproxy.observe import Patience, master_pid, observe
 from amphora_agent.host.haproxy.socket import query
 from amphora_agent.host.keepalived import ipvs
 from amphora_agent.host.keepalived.observe import part_of
-from amphora_agent.host.network import netlink, netns
+from amphora_agent.host.network import netns, state
 from amphora_agent.host.procfs import read_pid
 from amphora_agent.operations.amphora import Amphora
 from amphora_agent.operations.haproxy.instance import read_applied
@@ -100,9 +99,5 @@ def role(amphora: Amphora) -> Role | None:
     if not vrrp.is_alive(amphora):
         return Role.FAULT
     vips = vrrp_config.vips(config.decode("utf-8", "replace"))
-    return Role.MASTER if vips & netns.inside(amphora.paths.netns, _addresses_here) else Role.BACKUP
-
-
-def _addresses_here() -> frozenset[Address]:
-    with netlink.connect() as kernel:
-        return frozenset(address for _, address in netlink.addresses_by_link(kernel))
+    holders = netns.inside(amphora.paths.netns, lambda: state.holders_of(vips))
+    return Role.MASTER if holders else Role.BACKUP

@@ -78,7 +78,7 @@ def foresee(amphora: Amphora, lb_id: LoadBalancerId, desired: Desired) -> Decisi
     """Return what it would take of HAProxy, None when it has nothing to do with it. Touches nothing."""
     if desired.haproxy is None:
         return None
-    stored = stored_files.gather(desired.haproxy, desired.paths)
+    stored = stored_files.gather(amphora, desired.haproxy, desired.paths)
     return follow.look(amphora, instance_of(amphora, lb_id, desired.rendered.local_peer), stored).decision
 
 

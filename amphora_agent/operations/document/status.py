@@ -83,9 +83,9 @@ def _trouble_of_haproxy(amphora: Amphora, lb_id: LoadBalancerId) -> str:
     own = amphora.paths.loadbalancer(lb_id)
     if not instance.exists(amphora, lb_id):
         return "no configuration of HAProxy is stored"
-    stored = stored_files.gather(instance.stored_config(amphora, lb_id).decode("utf-8", "replace"))
+    stored = stored_files.gather(amphora, instance.stored_config(amphora, lb_id).decode("utf-8", "replace"))
     worker, applied = ask_worker(own.admin_socket), instance.read_applied(own)
     if worker is not None and applied is not None and applied.worker != worker.process:
         applied = replace(applied, worker=worker.process, is_unfinished=False)
-    decision = decide(applied, stored, None if worker is None else worker.process, Permissions())
+    decision = decide(applied, stored, None if worker is None else worker.process, Permissions(), amphora.texts.parse)
     return "" if isinstance(decision, Nothing) else decision.reason

@@ -51,7 +51,7 @@ def check_and_store(change: Change, instance: Instance, text: str) -> None:
     own = instance.paths
     candidate = own.config.with_name("haproxy.cfg.new")
     files.write_volatile(candidate, text.encode())
-    stored = stored_files.gather(text)
+    stored = stored_files.gather(change, text)
     if _is_change_accepted(change, instance, stored):
         files.link_durable(own.config, own.accepted)
         files.rename_durable(candidate, own.config)
@@ -75,7 +75,8 @@ def complete(change: Change, lb_id: LoadBalancerId) -> None:
     """
     instance = instance_of(change, lb_id)
     if files.exists(instance.paths.accepted):
-        stored = stored_files.gather((files.read_optional(instance.paths.config) or b"").decode("utf-8", "replace"))
+        data = files.read_optional(instance.paths.config) or b""
+        stored = stored_files.gather(change, data.decode("utf-8", "replace"))
         _conclude(change, instance, stored, _run(change, instance, instance.paths.config))
 
 
@@ -110,7 +111,7 @@ def _look_after_one(amphora: Amphora, lb_id: LoadBalancerId) -> float:
     data = files.read_optional(instance.paths.config)
     if data is None:
         return IDLE_INTERVAL  # deleted
-    stored = stored_files.gather(data.decode("utf-8", "replace"))
+    stored = stored_files.gather(amphora, data.decode("utf-8", "replace"))
     done = _run(amphora, instance, instance.paths.config)
     with amphora.changing_politely() as change:
         if change is None or files.identity(instance.paths.config) != before:
@@ -174,7 +175,7 @@ def _reduced(change: Change, instance: Instance, stored: Stored) -> str | None:
         return None
     if any(stored.digests.get(path) != digest for path, digest in last.files.items()):
         return None  # what is unchanged in the configuration may read another file now
-    reduced = reduce(haproxy_config.parse_again(data.decode("utf-8", "replace")), stored.parsed)
+    reduced = reduce(change.texts.parse(data.decode("utf-8", "replace")), stored.parsed)
     return None if reduced is None else haproxy_config.render(reduced)
 
 

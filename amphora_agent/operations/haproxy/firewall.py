@@ -30,10 +30,17 @@ def admit(change: Change, lb_id: LoadBalancerId, text: str) -> None:
         InvalidRequest: the detail names the line, the word and the option that allows lines.
     """
     settings = change.settings_file.current()
-    found = review(text, settings.configuration_firewall, belongings(change, lb_id), _allowances(settings))
+    found = review(
+        change.texts.look_at(text).parsed.lines,
+        settings.configuration_firewall,
+        belongings(change, lb_id),
+        _allowances(settings),
+        change.acceptances.members.get(lb_id),
+    )
     if found.warned:
         LOG.warning("unfamiliar lines in a configuration lb=%s count=%d: %s", lb_id, *_said(found.warned))
     if not found.refused:
+        change.acceptances.members[lb_id] = found.members
         return
     LOG.warning("refused a configuration lb=%s count=%d: %s", lb_id, *_said(found.refused))
     change.changes.refused += 1

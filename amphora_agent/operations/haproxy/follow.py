@@ -76,7 +76,7 @@ def perform(change: Change, lb_id: LoadBalancerId, action: Action) -> Performed:
         files.remove_volatile(instance.paths.applied)
         LOG.info("stopped haproxy lb=%s", lb_id)
         return Performed(started=False, reason="asked to stop")
-    stored = stored_files.gather(config.decode("utf-8", "replace"))
+    stored = stored_files.gather(change, config.decode("utf-8", "replace"))
     performed = _follow(change, instance, stored)
     metrics_proxy.follow(change)
     if change.topology is Topology.SINGLE:
@@ -90,7 +90,7 @@ def look(amphora: Amphora, instance: Instance, stored: Stored) -> Situation:
     worker = haproxy_master.ask_worker(instance.paths.admin_socket) if runs else None
     applied = read_applied(instance.paths)
     permissions = runtime.permissions(amphora, instance.paths, applied, worker)
-    decision = decide(applied, stored, None if worker is None else worker.process, permissions)
+    decision = decide(applied, stored, None if worker is None else worker.process, permissions, amphora.texts.parse)
     if isinstance(decision, Start) and runs:
         decision = Reload("HAProxy runs but does not answer")
     return Situation(applied, permissions, decision)

@@ -51,7 +51,7 @@ def upload(change: Change, peer: str, lb_id: LoadBalancerId, body: bytes) -> Non
     files.make_directory(instance.paths.agent, 0o700)
     _write_agent_config(change, instance, version)
     stored = files.read_optional(instance.paths.config)
-    if stored != text.encode() or not _is_applied(instance, stored):
+    if stored != text.encode() or not _is_applied(change, instance, stored):
         checks.check_and_store(change, instance, text)
     _write_environment(change, instance)
     with reported_as("Error enabling octavia-keepalived service"):  # the contract's words
@@ -107,15 +107,15 @@ def _finish_deletion(change: Change, own: LoadBalancerPaths) -> None:
     for path in (own.stats_socket, own.certs, own.deleted, own.agent):
         files.remove(path)
     change.changes.forget(own.lb_id)
-    change.acceptances.last.pop(own.lb_id, None)
+    change.acceptances.forget(own.lb_id)
 
 
-def _is_applied(instance: Instance, stored: bytes) -> bool:
+def _is_applied(change: Change, instance: Instance, stored: bytes) -> bool:
     """Tell whether the stored text and every file it names are what HAProxy accepted last."""
     applied = read_applied(instance.paths)
     if applied is None or applied.config.encode() != stored:
         return False
-    return applied.digests == stored_files.gather(applied.config).digests
+    return applied.digests == stored_files.gather(change, applied.config).digests
 
 
 def _write_agent_config(change: Change, instance: Instance, version: Version) -> None:

@@ -9,21 +9,22 @@ from pathlib import Path
 from amphora_agent.core.haproxy import config as haproxy_config
 from amphora_agent.core.haproxy.change import Stored
 from amphora_agent.host import files
+from amphora_agent.operations.amphora import Amphora
 
 
-def gather(text: str, unwritten: Mapping[str, bytes] | None = None) -> Stored:
+def gather(amphora: Amphora, text: str, unwritten: Mapping[str, bytes] | None = None) -> Stored:
     """Return the configuration with the digests of what it names; what is missing is left out.
 
     A directory counts with all it holds, or a certificate renewed in it would go unseen.
 
     Args:
+        amphora: which remembers models.
         text: the configuration.
         unwritten: path -> content of files that are not on the disk yet, or not like this.
     """
     ahead = unwritten or {}
-    config = haproxy_config.parse_again(text)
-    lists = haproxy_config.crt_lists(config)
-    pending = sorted(haproxy_config.referenced_files(config))
+    known = amphora.texts.look_at(text)
+    pending = sorted(known.files)
     digests: dict[str, str] = {}
     contents: dict[str, str] = {}
     while pending:
@@ -34,7 +35,7 @@ def gather(text: str, unwritten: Mapping[str, bytes] | None = None) -> Stored:
         if data is None:
             continue
         digests[name] = hashlib.sha256(data).hexdigest()
-        if name in lists:
+        if name in known.crt_lists:
             contents[name] = data.decode("utf-8", "replace")
             pending.extend(haproxy_config.crt_list_files(contents[name]))
-    return Stored(config=text, parsed=config, digests=digests, crt_lists=contents)
+    return Stored(config=text, parsed=known.parsed.config, digests=digests, crt_lists=contents)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amphora_agent.core.addresses import Address
-from amphora_agent.core.network.model import Link
 from amphora_agent.errors import HostFailure
-from amphora_agent.host.network import advertise, netlink, netns
+from amphora_agent.host.network import advertise, netns, state
 
 LOG = logging.getLogger(__name__)
 
@@ -67,16 +66,11 @@ class Advertisements:
 
 
 def _announce(wanted: frozenset[Address]) -> None:
-    for link, address in holders_of(wanted):
-        if link.is_loopback or not link.mac:
+    for name, address in state.holders_of(wanted):
+        mac = state.mac_of(name)
+        if mac is None:
             continue
         try:
-            advertise.send(link.name, link.index, bytes.fromhex(link.mac.replace(":", "")), address)
+            advertise.send(name, mac, address)
         except HostFailure as error:
             LOG.warning("%s: %s", error, error.detail)
-
-
-def holders_of(wanted: frozenset[Address]) -> list[tuple[Link, Address]]:
-    """Return the links of the calling thread's namespace that have any of these addresses, each with its address."""
-    with netlink.connect() as kernel:
-        return [(link, address) for link, address in netlink.addresses_by_link(kernel) if address in wanted]

@@ -19,7 +19,7 @@ from amphora_agent.core.network.nft_rules import (
 from amphora_agent.core.paths import Paths
 from amphora_agent.errors import AgentError, InvalidRequest, NotFound
 from amphora_agent.host import files
-from amphora_agent.host.network import netns, nft
+from amphora_agent.host.network import netns, nft, state
 from amphora_agent.operations.amphora import Amphora, Change
 from amphora_agent.operations.network import advertisements, nics
 from amphora_agent.operations.network.reconcile import (
@@ -48,9 +48,9 @@ def find_interface(amphora: Amphora, ip: str) -> str:
     except ValueError:
         raise InvalidRequest("Invalid IP address") from None
     if netns.exists(amphora.paths.netns):
-        holders = netns.inside(amphora.paths.netns, lambda: advertisements.holders_of(frozenset({address})))
+        holders = netns.inside(amphora.paths.netns, lambda: state.holders_of(frozenset({address})))
         if holders:
-            return holders[0][0].name
+            return holders[0][0]
     raise NotFound("Error interface not found for IP address")
 
 

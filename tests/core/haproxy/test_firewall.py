@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amphora_agent.core.haproxy.firewall import Finding, parse_allowance, review
+from amphora_agent.core.haproxy.firewall import Finding, KnownMembers, parse_allowance, review
 from amphora_agent.core.haproxy.grammar import Belongings, Standing, first_words, split_address
 from amphora_agent.core.settings import FirewallMode
 from tests.core.haproxy.splitter import Rejected, split
@@ -33,15 +33,16 @@ OWN = Belongings(
 )
 # How many configurations `test_nothing_accepted_is_outside_the_grammar` makes; 100000 for the long form.
 CONFIGURATIONS = int(os.environ.get("AMPHORA_CONFIGURATIONS", "2000"))
+EDITS = 2000
 
 
 def refused(text: str, mode: FirewallMode = FirewallMode.WARN, own: Belongings = OWN) -> tuple[Finding, ...]:
-    return review(text, mode, own).refused
+    return review(text.split("\n"), mode, own).refused
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_controllers_write_is_known(name: str) -> None:
-    found = review(TEXTS[name], FirewallMode.ENFORCE, OWN)
+    found = review(TEXTS[name].split("\n"), FirewallMode.ENFORCE, OWN)
     assert found.refused == found.warned == ()
 
 
@@ -328,7 +329,7 @@ HARMLESS = [
 
 @pytest.mark.parametrize(("after", "line"), HARMLESS)
 def test_what_only_shapes_traffic_is_warned_about(after: str, line: str) -> None:
-    found = review(BASIC.replace(f"{after}\n", f"{after}\n{line}\n", 1), FirewallMode.ENFORCE, OWN)
+    found = review(BASIC.replace(f"{after}\n", f"{after}\n{line}\n", 1).split("\n"), FirewallMode.ENFORCE, OWN)
     assert found.refused == ()
     assert len(found.warned) <= 1
     assert all(finding.standing is Standing.HARMLESS for finding in found.warned)
@@ -338,7 +339,7 @@ def test_an_unknown_directive_in_plain_words_is_for_the_operator_to_decide() -> 
     text = BASIC.replace("    mode http\n", "    mode http\n    brand-new on\n", 1)
     assert [finding.standing for finding in refused(text, FirewallMode.ENFORCE)] == [Standing.UNKNOWN]
     assert refused(text, FirewallMode.WARN) == ()
-    assert len(review(text, FirewallMode.WARN, OWN).warned) == 1
+    assert len(review(text.split("\n"), FirewallMode.WARN, OWN).warned) == 1
     assert refused(text.replace("brand-new on", "brand-new /etc/shadow"), FirewallMode.WARN)
 
 
@@ -350,7 +351,7 @@ def test_an_address_on_a_members_network_is_not_bound() -> None:
 
 def test_a_second_port_of_a_listener_is_warned_about() -> None:
     text = BASIC.replace("bind 10.10.0.100:80", "bind 10.10.0.100:80\n    bind 10.10.0.100:81")
-    found = review(text, FirewallMode.ENFORCE, OWN)
+    found = review(text.split("\n"), FirewallMode.ENFORCE, OWN)
     assert found.refused == ()
     assert [finding.word for finding in found.warned] == ["10.10.0.100:81"]
 
@@ -373,7 +374,7 @@ def test_the_operator_allows_lines(pattern: str, line: str, *, allowed: bool) ->
     allowance = parse_allowance(pattern)
     assert allowance is not None
     text = BASIC.replace("    mode http\n", f"    mode http\n{line}\n", 1)
-    assert (review(text, FirewallMode.ENFORCE, OWN, [allowance]).refused == ()) == allowed
+    assert (review(text.split("\n"), FirewallMode.ENFORCE, OWN, [allowance]).refused == ()) == allowed
 
 
 @pytest.mark.parametrize("pattern", ["", "*", "* x", "...", "lua* x", 'a "open', 'log "$HOME"'])
@@ -385,7 +386,7 @@ def test_an_allowed_line_may_still_not_depend_on_the_environment() -> None:
     allowance = parse_allowance("log * local0")
     assert allowance is not None
     text = BASIC.replace("    daemon\n", '    daemon\n    log "$TARGET" local0\n')
-    assert len(review(text, FirewallMode.WARN, OWN, [allowance]).refused) == 1
+    assert len(review(text.split("\n"), FirewallMode.WARN, OWN, [allowance]).refused) == 1
 
 
 HOSTILE = [
@@ -524,3 +525,29 @@ def test_each_word_may_turn_hostile(data: st.DataObject) -> None:
 def test_the_planner_and_the_firewall_share_their_words() -> None:
     assert {"balance", "server", "option", "stick-table"} <= first_words("backend")
     assert "lua-load" not in first_words("global")
+
+
+def test_what_was_known_before_changes_nothing_that_is_found() -> None:
+    """Over random edits, with the belongings of two load balancers in turn."""
+    chance = random.Random(os.environ["AMPHORA_SEED"])  # noqa: S311 - for tests
+    other = replace(OWN, certificates="/var/lib/octavia/certs/other")
+    places = ("    server a 10.0.0.1:80", "    server c 999.0.0.2:80", "\tserver a 10.0.0.1:80")
+    options = ("", " weight 1", " check inter 5s", f" ssl crt {CERTS}/a.pem", " track x/a", " brand-new", " # remark")
+    sections = ("backend x", "backend y", "frontend x", "listen x", "frontend a/b", "global", "traces")
+    lines: list[str] = []
+    members: KnownMembers | None = None
+    findings = 0
+    for _ in range(EDITS):
+        at = chance.randint(0, len(lines))
+        member = chance.choice(places) + chance.choice(options)
+        lines[at : at + chance.randint(0, 2)] = [chance.choice((member, member, member, chance.choice(sections)))]
+        own = chance.choice((OWN, OWN, OWN, other))
+        whole = review(lines, FirewallMode.WARN, own)
+        found = review(lines, FirewallMode.WARN, own, (), members)
+        assert (found.refused, found.warned) == (whole.refused, whole.warned), lines
+        assert whole.members.lines <= found.members.lines
+        findings += len(found.refused) + len(found.warned)
+        members = found.members
+        if len(lines) > 40:
+            lines = []
+    assert findings > EDITS

@@ -31,8 +31,8 @@ doors = {
     "inside": lambda: netns.inside(own, int),
     "inside_all": lambda: netns.inside(own, state.link_states),
     "ensure": lambda: netns.ensure(Path("/run/netns/amphora-starved")),
-    "arp": lambda: advertise.send("lo", 1, bytes(6), ip_address("127.0.0.1")),
-    "na": lambda: advertise.send("lo", 1, bytes(6), ip_address("::1")),
+    "arp": lambda: advertise.send("lo", bytes(6), ip_address("127.0.0.1")),
+    "na": lambda: advertise.send("lo", bytes(6), ip_address("::1")),
     "nft": lambda: nft.load(""),
     "lock": lambda: enter(locks.exclusive(Path("/tmp"), timeout=0.1)),
 }
