@@ -28,10 +28,9 @@ from amphora_image import grub, sbom, tools
 from amphora_image.layout import Layout
 from amphora_image.make_disk import make_disk
 from amphora_image.payload import BUILD, LOCK, REPOSITORY, TREE, gather, pip
+from amphora_image.root_tree import BASE_EPOCH
 from amphora_image.tools import CannotBuild
 
-# The date of the tree, when neither SOURCE_DATE_EPOCH nor a commit tells one.
-DEFAULT_EPOCH = 1750000000
 CACHE = Path(os.environ.get("AMPHORA_IMAGE_CACHE", "/var/cache/amphora-image"))
 DISK_MIB = 2048
 KEPT_SECONDS = 14 * 86400.0
@@ -116,7 +115,7 @@ def build(options: Options, target: Path, *, force: bool = False) -> None:
     """
     require_machine(options)
     when = epoch()
-    tar = root_tar(options, when, force=force)
+    tar = root_tar(options, force=force)
     lay_over = partial(gather, release=options.release, arch=options.arch)
     make_disk(tar, target, Layout(mib=DISK_MIB, arch=options.arch), when, lay_over)
     listing = tar.with_suffix(".packages").read_text()
@@ -157,15 +156,15 @@ def epoch() -> int:
     try:
         return int(subprocess.run(git, capture_output=True, text=True, check=True).stdout)
     except (OSError, subprocess.CalledProcessError, ValueError):
-        return DEFAULT_EPOCH
+        return BASE_EPOCH
 
 
-def root_tar(options: Options, when: int, *, force: bool) -> Path:
+def root_tar(options: Options, *, force: bool) -> Path:
     """Return the root file system, from the cache when nothing that it is made of has changed."""
     CACHE.mkdir(parents=True, exist_ok=True)
     tar = CACHE / f"root-{base_hash(options)}.tar"
     if force or not tar.with_suffix(".packages").exists():
-        _run_builder(options, when, tar)
+        _run_builder(options, tar)
         _forget_unused()
     tar.touch()
     return tar
@@ -187,7 +186,7 @@ def base_hash(options: Options) -> str:
         *(path for name in own for path in _files(BUILD / "elements" / name) if TREE not in path.parents),
     ]
     mirrors = own_mirrors() | {name: os.environ[name] for name in _MIRRORS.values() if name in os.environ}
-    return _hash(options, files, repr(sorted(mirrors.items())))
+    return _hash(options, files, repr((BASE_EPOCH, sorted(mirrors.items()))))
 
 
 def content_hash(options: Options) -> str:
@@ -220,10 +219,10 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run_builder(options: Options, when: int, tar: Path) -> None:
+def _run_builder(options: Options, tar: Path) -> None:
     log = CACHE / f"{tar.stem}.log"
     with tempfile.TemporaryDirectory(prefix="build.", dir=CACHE) as work:
-        environment = _environment(options, when, Path(work))
+        environment = _environment(options, Path(work))
         command = [str(_builder() / "bin/disk-image-create"), "-a", options.arch, "-n", "-t", "tar"]
         command += ["--image-size", "2", "--logfile", str(log), "-o", f"{work}/root", *options.element_names()]
         done = subprocess.run(
@@ -240,7 +239,7 @@ def _run_builder(options: Options, when: int, tar: Path) -> None:
     tar.with_suffix(".packages").write_text(sbom.render_dpkg(sbom.parse_status(text)))
 
 
-def _environment(options: Options, when: int, work: Path) -> dict[str, str]:
+def _environment(options: Options, work: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     (work / "tmp").mkdir()
     own = {
@@ -252,7 +251,7 @@ def _environment(options: Options, when: int, work: Path) -> dict[str, str]:
         "DIB_RELEASE": options.release,
         "ELEMENTS_PATH": ":".join(filter(None, (str(BUILD / "elements"), os.environ.get("ELEMENTS_PATH")))),
         "PATH": f"{CACHE}/builder/bin:{tools.PATH}",
-        "SOURCE_DATE_EPOCH": str(when),
+        "SOURCE_DATE_EPOCH": str(BASE_EPOCH),
         "TMP_DIR": str(work / "tmp"),
     }
     return own_mirrors() | kept | own
