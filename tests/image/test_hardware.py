@@ -30,7 +30,8 @@ pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
 HTTP = (SAMPLES / "haproxy/01-http-basic.cfg").read_text()
 SERVE_SECONDS = 300.0
-USED_MIB = 100
+# Of a machine started by BIOS it is 100; UEFI and the drivers of q35 take a few more.
+USED_MIB = 110
 OTHERS = pytest.mark.skipif(os.environ.get("AMPHORA_IMAGE") != "long", reason="only with AMPHORA_IMAGE=long")
 
 
