@@ -10,6 +10,8 @@ hash of everything that it is made of; a build that finds it takes seconds. Neve
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -163,10 +165,11 @@ def root_tar(options: Options, *, force: bool) -> Path:
     """Return the root file system, from the cache when nothing that it is made of has changed."""
     CACHE.mkdir(parents=True, exist_ok=True)
     tar = CACHE / f"root-{base_hash(options)}.tar"
-    if force or not tar.with_suffix(".packages").exists():
-        _run_builder(options, tar)
-        _forget_unused()
-    tar.touch()
+    with alone(tar):
+        if force or not tar.with_suffix(".packages").exists():
+            _run_builder(options, tar)
+            _forget_unused()
+        tar.touch()
     return tar
 
 
@@ -221,9 +224,10 @@ def digest_of(path: Path) -> str:
 
 def _run_builder(options: Options, tar: Path) -> None:
     log = CACHE / f"{tar.stem}.log"
+    programs = _builder() / "bin"
     with tempfile.TemporaryDirectory(prefix="build.", dir=CACHE) as work:
-        environment = _environment(options, Path(work))
-        command = [str(_builder() / "bin/disk-image-create"), "-a", options.arch, "-n", "-t", "tar"]
+        environment = _environment(options, Path(work), programs)
+        command = [str(programs / "disk-image-create"), "-a", options.arch, "-n", "-t", "tar"]
         command += ["--image-size", "2", "--logfile", str(log), "-o", f"{work}/root", *options.element_names()]
         done = subprocess.run(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
@@ -239,7 +243,7 @@ def _run_builder(options: Options, tar: Path) -> None:
     tar.with_suffix(".packages").write_text(sbom.render_dpkg(sbom.parse_status(text)))
 
 
-def _environment(options: Options, work: Path) -> dict[str, str]:
+def _environment(options: Options, work: Path, programs: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     (work / "tmp").mkdir()
     own = {
@@ -250,7 +254,7 @@ def _environment(options: Options, work: Path) -> dict[str, str]:
         "DIB_NO_TMPFS": "1",
         "DIB_RELEASE": options.release,
         "ELEMENTS_PATH": ":".join(filter(None, (str(BUILD / "elements"), os.environ.get("ELEMENTS_PATH")))),
-        "PATH": f"{CACHE}/builder/bin:{tools.PATH}",
+        "PATH": f"{programs}:{tools.PATH}",
         "SOURCE_DATE_EPOCH": str(BASE_EPOCH),
         "TMP_DIR": str(work / "tmp"),
     }
@@ -273,14 +277,23 @@ def own_mirrors() -> dict[str, str]:
 
 
 def _builder() -> Path:
-    """Return the virtual environment with diskimage-builder in it."""
-    place, stamp = CACHE / "builder", CACHE / "builder.stamp"
+    """Return the virtual environment with diskimage-builder in it, one for each Python that builds here."""
     wanted = f"{sys.version}\n{_BUILDER.read_text()}"
-    if not (place / "bin/disk-image-create").exists() or not stamp.exists() or stamp.read_text() != wanted:
-        venv.create(place, clear=True, with_pip=True)
-        pip(["--python", str(place / "bin/python"), "install", f"--requirement={_BUILDER}"])
-        stamp.write_text(wanted)
+    place = CACHE / f"builder-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    with alone(place):
+        if not (place / "complete").exists():
+            venv.create(place, clear=True, with_pip=True)
+            pip(["--python", str(place / "bin/python"), "install", f"--requirement={_BUILDER}"])
+            (place / "complete").touch()
     return place
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait for whoever makes this file or directory of the cache, and hold others off meanwhile."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ import ast
 import os
 import re
 import subprocess
+import threading
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from amphora_image.build import Options, content_hash, inputs
+from amphora_image.build import Options, alone, content_hash, inputs
 from amphora_image.payload import BUILD, LOCK, PYTHONS, REPOSITORY, write_commands
+from testbed.waiting import holds
 
 ELEMENTS = BUILD / "elements"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -73,3 +75,19 @@ def test_the_ping_wrapper_says_who_answers(address: str) -> None:
     assert subprocess.run([wrapper], env=environment, check=False, timeout=10).returncode == 0
     gone = environment | {"HAPROXY_SERVER_ADDR": "240.0.0.1"}
     assert subprocess.run([wrapper], env=gone, check=False, timeout=10).returncode != 0
+
+
+def test_two_builds_never_make_the_same_thing_at_once(tmp_path: Path) -> None:
+    order = []
+
+    def build_too() -> None:
+        with alone(tmp_path / "root.tar"):
+            order.append("second")
+
+    other = threading.Thread(target=build_too)
+    with alone(tmp_path / "root.tar"):
+        other.start()
+        assert holds(lambda: not order, 0.2)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
