@@ -36,6 +36,17 @@ def test_every_unit_is_well_and_nothing_else_runs(machine: VirtualMachine) -> No
     }
 
 
+def test_systemd_starts_what_the_agent_wants_without_a_d_bus_daemon(machine: VirtualMachine) -> None:
+    """A DHCP client, that is: it must outlive the agent."""
+    assert machine.begin(["ls", "/run/dbus/system_bus_socket"]).outcome()[0] != 0
+    program = (
+        "import subprocess, sys; sys.path.insert(0, '/opt/amphora-agent')\n"
+        "from amphora_agent.host.supervisor.systemd import outliving\n"
+        "subprocess.run([*outliving('a test'), 'cat', '/proc/self/cgroup'], check=True)"
+    )
+    assert ".scope" in machine.exec(["python3", "-c", program])
+
+
 def test_nobody_can_log_in(machine: VirtualMachine) -> None:
     shadow = machine.exec(["cat", "/etc/shadow"]).splitlines()
     assert all(line.split(":")[1][:1] in {"!", "*"} for line in shadow)
