@@ -15,13 +15,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 import venv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ CACHE = Path(os.environ.get("AMPHORA_IMAGE_CACHE", "/var/cache/amphora-image"))
 DISK_MIB = 2048
 KEPT_SECONDS = 14 * 86400.0
 _BUILDER = BUILD / "requirements-builder.txt"
+# A package without a condition below it.
+_UNCONDITIONAL = re.compile(r"^([a-z0-9][a-z0-9.+-]+):$(?!\n )", re.MULTILINE)
 _MIRRORS = {"debian": "DIB_DISTRIBUTION_MIRROR", "debian-security": "DIB_DEBIAN_SECURITY_MIRROR"}
 _INPUTS = ("amphora_agent", "docs/man", "systemd", "etc", "image-build", "pyproject.toml", "LICENSE")
 
@@ -240,7 +243,17 @@ def _run_builder(options: Options, tar: Path) -> None:
     with tarfile.open(tar) as archive:
         status = archive.extractfile("./var/lib/dpkg/status")
         text = "" if status is None else status.read().decode()
-    tar.with_suffix(".packages").write_text(sbom.render_dpkg(sbom.parse_status(text)))
+    packages = sbom.parse_status(text)
+    if names := lacking(options, {package.name for package in packages}):
+        raise CannotBuild(f"not in the image, though an element wants it: {' '.join(sorted(names))}; {log}")
+    tar.with_suffix(".packages").write_text(sbom.render_dpkg(packages))
+
+
+def lacking(options: Options, installed: Collection[str]) -> set[str]:
+    """Return the packages that this project's elements want in any case, without those that are installed."""
+    places = (BUILD / "elements" / name / "package-installs.yaml" for name in options.element_names())
+    names = (name for place in places if place.exists() for name in _UNCONDITIONAL.findall(place.read_text()))
+    return set(names) - set(installed)
 
 
 def _environment(options: Options, work: Path, programs: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from amphora_image.build import Options, alone, content_hash, inputs
+from amphora_image.build import Options, alone, content_hash, inputs, lacking
 from amphora_image.payload import BUILD, LOCK, PYTHONS, REPOSITORY, write_commands
 from testbed.waiting import holds
 
@@ -36,6 +36,14 @@ def test_every_element_exists_and_says_what_it_is(options: Options) -> None:
     for name in options.element_names():
         assert (ELEMENTS / name / "README.rst").exists()
         assert (ELEMENTS / name / "element-deps").exists()
+
+
+def test_a_package_that_did_not_get_into_the_image_is_named() -> None:
+    options = Options(has_cloud_init=True)
+    assert {"cloud-init", "haproxy", "udev"} <= lacking(options, [])
+    assert lacking(options, lacking(options, []) - {"cloud-init"}) == {"cloud-init"}
+    # Of one of several kernels and machines: only with a condition.
+    assert not any("linux-image" in name for name in lacking(options, []))
 
 
 def test_sshd_is_in_one_element_alone() -> None:
