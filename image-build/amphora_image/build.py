@@ -168,11 +168,14 @@ def root_tar(options: Options, *, force: bool) -> Path:
     """Return the root file system, from the cache when nothing that it is made of has changed."""
     CACHE.mkdir(parents=True, exist_ok=True)
     tar = CACHE / f"root-{base_hash(options)}.tar"
-    with alone(tar):
-        if force or not tar.with_suffix(".packages").exists():
-            _run_builder(options, tar)
-            _forget_unused()
-        tar.touch()
+    listing = tar.with_suffix(".packages")
+    if force or not listing.exists():
+        # diskimage-builder's cache of packages is for one at a time.
+        with alone(CACHE / "root"):
+            if force or not listing.exists():
+                _run_builder(options, tar)
+                _forget_unused()
+    tar.touch()
     return tar
 
 
@@ -293,17 +296,16 @@ def _builder() -> Path:
     """Return the virtual environment with diskimage-builder in it, one for each Python that builds here."""
     wanted = f"{sys.version}\n{_BUILDER.read_text()}"
     place = CACHE / f"builder-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
-    with alone(place):
-        if not (place / "complete").exists():
-            venv.create(place, clear=True, with_pip=True)
-            pip(["--python", str(place / "bin/python"), "install", f"--requirement={_BUILDER}"])
-            (place / "complete").touch()
+    if not (place / "complete").exists():
+        venv.create(place, clear=True, with_pip=True)
+        pip(["--python", str(place / "bin/python"), "install", f"--requirement={_BUILDER}"])
+        (place / "complete").touch()
     return place
 
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Wait for whoever makes this file or directory of the cache, and hold others off meanwhile."""
+    """Wait for whoever makes this, and hold others off meanwhile."""
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
