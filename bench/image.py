@@ -1,7 +1,7 @@
 """Measure images: size, memory in use after boot, and the boot until the agent answers over mutual TLS, emulated.
 
-    python -m bench.image                      # the default image, three boots
-    python -m bench.image --cloud-init --boots 1
+    PYTHONPATH=image-build python -m bench.image                          # the default image, three boots
+    PYTHONPATH=image-build python -m bench.image --cloud-init --boots 1
 
 Prints a row for the table of docs/image.md. Options that this does not know are `image-build/build`'s. Beside the time,
 which depends on what else the machine does, stands the emulator's CPU time, which hardly does.
@@ -10,7 +10,6 @@ which depends on what else the machine does, stands the emulator's CPU time, whi
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import subprocess
 import sys
@@ -21,12 +20,7 @@ from pathlib import Path
 from tests.image import built_image
 from tests.image.emulator import Hardware
 from tests.image.machine import VirtualMachine
-
-MEMORY_MIB = 512
-# The figure of free(1): what is not available.
-_USED = re.compile(r"^Mem: +\d+ +(\d+)", re.MULTILINE)
-_TELL = "systemd-run --on-active=15 --property=StandardOutput=tty --property=TTYPath=/dev/ttyS0 free --kibi"
-_TOLD_SECONDS = 180.0
+from tests.image.memory import MEMORY_MIB, TELL, used_mib
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +51,10 @@ def main() -> int:
 def boot(image: Path) -> Boot:
     """Boot the image once in a machine of 512 MiB and one CPU."""
     hardware = Hardware(memory_mib=MEMORY_MIB, image=image)
-    with VirtualMachine(hardware=hardware, has_kit=False, commands=(_TELL,)) as machine:
+    with VirtualMachine(hardware=hardware, has_kit=False, commands=(TELL,)) as machine:
         machine.boot()
         cpu = machine.cpu_seconds()
-        machine.wait_for(lambda: _USED.search(machine.console), _TOLD_SECONDS, "the memory in use")
-        used = _USED.findall(machine.console)[0]
-        return Boot(seconds=machine.boot_seconds, cpu=cpu, used=int(used) / 1024)
+        return Boot(seconds=machine.boot_seconds, cpu=cpu, used=used_mib(machine))
 
 
 if __name__ == "__main__":

@@ -10,16 +10,19 @@ hash of everything that it is made of; a build that finds it takes seconds. Neve
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 import venv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,14 +31,15 @@ from amphora_image import grub, sbom, tools
 from amphora_image.layout import Layout
 from amphora_image.make_disk import make_disk
 from amphora_image.payload import BUILD, LOCK, REPOSITORY, TREE, gather, pip
+from amphora_image.root_tree import BASE_EPOCH
 from amphora_image.tools import CannotBuild
 
-# The date of the tree, when neither SOURCE_DATE_EPOCH nor a commit tells one.
-DEFAULT_EPOCH = 1750000000
 CACHE = Path(os.environ.get("AMPHORA_IMAGE_CACHE", "/var/cache/amphora-image"))
 DISK_MIB = 2048
 KEPT_SECONDS = 14 * 86400.0
 _BUILDER = BUILD / "requirements-builder.txt"
+# A package without a condition below it.
+_UNCONDITIONAL = re.compile(r"^([a-z0-9][a-z0-9.+-]+):$(?!\n )", re.MULTILINE)
 _MIRRORS = {"debian": "DIB_DISTRIBUTION_MIRROR", "debian-security": "DIB_DEBIAN_SECURITY_MIRROR"}
 _INPUTS = ("amphora_agent", "docs/man", "systemd", "etc", "image-build", "pyproject.toml", "LICENSE")
 
@@ -116,7 +120,7 @@ def build(options: Options, target: Path, *, force: bool = False) -> None:
     """
     require_machine(options)
     when = epoch()
-    tar = root_tar(options, when, force=force)
+    tar = root_tar(options, force=force)
     lay_over = partial(gather, release=options.release, arch=options.arch)
     make_disk(tar, target, Layout(mib=DISK_MIB, arch=options.arch), when, lay_over)
     listing = tar.with_suffix(".packages").read_text()
@@ -157,16 +161,20 @@ def epoch() -> int:
     try:
         return int(subprocess.run(git, capture_output=True, text=True, check=True).stdout)
     except (OSError, subprocess.CalledProcessError, ValueError):
-        return DEFAULT_EPOCH
+        return BASE_EPOCH
 
 
-def root_tar(options: Options, when: int, *, force: bool) -> Path:
+def root_tar(options: Options, *, force: bool) -> Path:
     """Return the root file system, from the cache when nothing that it is made of has changed."""
     CACHE.mkdir(parents=True, exist_ok=True)
     tar = CACHE / f"root-{base_hash(options)}.tar"
-    if force or not tar.with_suffix(".packages").exists():
-        _run_builder(options, when, tar)
-        _forget_unused()
+    listing = tar.with_suffix(".packages")
+    if force or not listing.exists():
+        # diskimage-builder's cache of packages is for one at a time.
+        with alone(CACHE / "root"):
+            if force or not listing.exists():
+                _run_builder(options, tar)
+                _forget_unused()
     tar.touch()
     return tar
 
@@ -187,7 +195,7 @@ def base_hash(options: Options) -> str:
         *(path for name in own for path in _files(BUILD / "elements" / name) if TREE not in path.parents),
     ]
     mirrors = own_mirrors() | {name: os.environ[name] for name in _MIRRORS.values() if name in os.environ}
-    return _hash(options, files, repr(sorted(mirrors.items())))
+    return _hash(options, files, repr((BASE_EPOCH, sorted(mirrors.items()))))
 
 
 def content_hash(options: Options) -> str:
@@ -220,11 +228,12 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run_builder(options: Options, when: int, tar: Path) -> None:
+def _run_builder(options: Options, tar: Path) -> None:
     log = CACHE / f"{tar.stem}.log"
+    programs = _builder() / "bin"
     with tempfile.TemporaryDirectory(prefix="build.", dir=CACHE) as work:
-        environment = _environment(options, when, Path(work))
-        command = [str(_builder() / "bin/disk-image-create"), "-a", options.arch, "-n", "-t", "tar"]
+        environment = _environment(options, Path(work), programs)
+        command = [str(programs / "disk-image-create"), "-a", options.arch, "-n", "-t", "tar"]
         command += ["--image-size", "2", "--logfile", str(log), "-o", f"{work}/root", *options.element_names()]
         done = subprocess.run(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
@@ -237,10 +246,20 @@ def _run_builder(options: Options, when: int, tar: Path) -> None:
     with tarfile.open(tar) as archive:
         status = archive.extractfile("./var/lib/dpkg/status")
         text = "" if status is None else status.read().decode()
-    tar.with_suffix(".packages").write_text(sbom.render_dpkg(sbom.parse_status(text)))
+    packages = sbom.parse_status(text)
+    if names := lacking(options, {package.name for package in packages}):
+        raise CannotBuild(f"not in the image, though an element wants it: {' '.join(sorted(names))}; {log}")
+    tar.with_suffix(".packages").write_text(sbom.render_dpkg(packages))
 
 
-def _environment(options: Options, when: int, work: Path) -> dict[str, str]:
+def lacking(options: Options, installed: Collection[str]) -> set[str]:
+    """Return the packages that this project's elements want in any case, without those that are installed."""
+    places = (BUILD / "elements" / name / "package-installs.yaml" for name in options.element_names())
+    names = (name for place in places if place.exists() for name in _UNCONDITIONAL.findall(place.read_text()))
+    return set(names) - set(installed)
+
+
+def _environment(options: Options, work: Path, programs: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     (work / "tmp").mkdir()
     own = {
@@ -251,8 +270,8 @@ def _environment(options: Options, when: int, work: Path) -> dict[str, str]:
         "DIB_NO_TMPFS": "1",
         "DIB_RELEASE": options.release,
         "ELEMENTS_PATH": ":".join(filter(None, (str(BUILD / "elements"), os.environ.get("ELEMENTS_PATH")))),
-        "PATH": f"{CACHE}/builder/bin:{tools.PATH}",
-        "SOURCE_DATE_EPOCH": str(when),
+        "PATH": f"{programs}:{tools.PATH}",
+        "SOURCE_DATE_EPOCH": str(BASE_EPOCH),
         "TMP_DIR": str(work / "tmp"),
     }
     return own_mirrors() | kept | own
@@ -274,14 +293,22 @@ def own_mirrors() -> dict[str, str]:
 
 
 def _builder() -> Path:
-    """Return the virtual environment with diskimage-builder in it."""
-    place, stamp = CACHE / "builder", CACHE / "builder.stamp"
+    """Return the virtual environment with diskimage-builder in it, one for each Python that builds here."""
     wanted = f"{sys.version}\n{_BUILDER.read_text()}"
-    if not (place / "bin/disk-image-create").exists() or not stamp.exists() or stamp.read_text() != wanted:
+    place = CACHE / f"builder-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    if not (place / "complete").exists():
         venv.create(place, clear=True, with_pip=True)
         pip(["--python", str(place / "bin/python"), "install", f"--requirement={_BUILDER}"])
-        stamp.write_text(wanted)
+        (place / "complete").touch()
     return place
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait for whoever makes this, and hold others off meanwhile."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 if __name__ == "__main__":

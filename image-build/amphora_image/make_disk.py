@@ -35,6 +35,7 @@ def make_disk(tar: Path, target: Path, layout: Layout, epoch: int, lay_over: Cal
         tree.mkdir()
         attributes = ["--numeric-owner", "--xattrs", "--xattrs-include=*"]
         run(["tar", "-C", str(tree), "-xpf", str(tar), *attributes], epoch=epoch)
+        root_tree.set_base_times(tree, epoch)
         lay_over(tree)
         root_tree.settle(tree, layout.arch, epoch)
         with disk.open("wb") as file:

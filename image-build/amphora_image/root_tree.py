@@ -9,6 +9,8 @@ from pathlib import Path
 from amphora_image.layout import ROOT_LABEL
 from amphora_image.tools import run
 
+# When all was made that Debian and the builder make. Not the commit's time: that tree is kept from commit to commit.
+BASE_EPOCH = 1750000000
 # What differs from build to build, describes the machine that built it, or is filled at boot.
 _REMOVED = (
     "etc/dib-manifests",
@@ -29,8 +31,9 @@ _MOUNT_POINTS = {"dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755, "tmp":
 _CONSOLES = {"amd64": "console=tty0 console=ttyS0,115200n8", "arm64": "console=tty0 console=ttyAMA0"}
 # Memory: the kernel keeps 100 MB free for huge pages in a machine of 1 GB, and makes small processes large with them.
 # Landlock confines the check of uploads; of the other security modules none has a policy in the image, and IMA's
-# measurements cost memory and time. Nobody mounts the ESP.
-_KERNEL_OPTIONS = "transparent_hugepage=never lsm=landlock,lockdown,yama systemd.gpt_auto=0"
+# measurements cost memory and time. To charge its own memory to single units, the kernel takes 4 MB at once. Nobody
+# mounts the ESP.
+_KERNEL_OPTIONS = "transparent_hugepage=never lsm=landlock,lockdown,yama cgroup.memory=nokmem systemd.gpt_auto=0"
 _FILES = {
     # Empty: a look-up fails at once where the drive names no server; keepalived would wait for one.
     "etc/resolv.conf": "",
@@ -41,8 +44,13 @@ _FILES = {
 _PYTHON = ("usr/lib/python3", "opt/amphora-agent")
 
 
+def set_base_times(root: Path, epoch: int) -> None:
+    """Give everything that was made with the tree BASE_EPOCH, or `epoch` when that is earlier."""
+    _set_times(root, min(BASE_EPOCH, epoch), epoch)
+
+
 def settle(root: Path, arch: str, epoch: int) -> None:
-    """Make the tree final: nothing in it is newer than `epoch`."""
+    """Make the tree final; what came to it after `set_base_times` has the time `epoch`."""
     for name in _REMOVED:
         remove(root / name)
     for name, mode in _MOUNT_POINTS.items():
@@ -53,7 +61,7 @@ def settle(root: Path, arch: str, epoch: int) -> None:
     write(root / "boot/grub/grub.cfg", menu(arch))
     if arch == native_arch():
         compile_python(root, epoch)
-    clamp_times(root, epoch)
+    _set_times(root, epoch, epoch)
 
 
 def menu(arch: str) -> str:
@@ -75,13 +83,14 @@ def compile_python(root: Path, epoch: int) -> None:
     run(["chroot", str(root), "/usr/bin/python3", "-m", "compileall", *options, *places], epoch=epoch)
 
 
-def clamp_times(root: Path, epoch: int) -> None:
-    """Give everything that is newer than `epoch` that time."""
+def _set_times(root: Path, time: int, epoch: int) -> None:
+    """Give that time to everything that is newer than the base of an image of `epoch` may be."""
+    newest = min(BASE_EPOCH, epoch)
     for directory, directories, names in os.walk(root, topdown=False):
         for name in (*names, *directories, "."):
             path = os.path.join(directory, name)  # noqa: PTH118 - ten thousand of them
-            if os.lstat(path).st_mtime > epoch:
-                os.utime(path, (epoch, epoch), follow_symlinks=False)
+            if os.lstat(path).st_mtime > newest:
+                os.utime(path, (time, time), follow_symlinks=False)
 
 
 def remove(path: Path) -> None:

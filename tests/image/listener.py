@@ -112,8 +112,13 @@ class Controller:
     def expect(self, status: int, method: str, path: str, body: str | None = None, *, document: object = None) -> Reply:
         """Send one request that must be answered with this status; the agent's journal tells why it was not."""
         reply = self.call(method, path, body, document=document)
-        assert reply.status == status, (path, reply, self.machine.journal("-u", "amphora-agent", "-n", "60"))
+        assert reply.status == status, (path, reply, self._story())
         return reply
+
+    def _story(self) -> str:
+        if self.machine.has_kit:
+            return self.machine.journal("-u", "amphora-agent", "-n", "60")
+        return self.machine.console[-3000:]
 
     def apply_udp(self, listener_id: str, config: str) -> None:
         """Upload a UDP or SCTP listener and reload it."""
@@ -122,7 +127,7 @@ class Controller:
 
     def apply_http(self, config: str) -> None:
         """Upload the load balancer's HAProxy configuration and reload it."""
-        self.expect(202, "PUT", f"/1.0/loadbalancer/{AMPHORA_ID}/{LB_ID}/haproxy", config)
+        self.expect(202, "PUT", f"/1.0/loadbalancer/{self.machine.amphora_id}/{LB_ID}/haproxy", config)
         self.expect(202, "PUT", f"/1.0/loadbalancer/{LB_ID}/reload")
 
     def delete(self, object_id: str) -> None:

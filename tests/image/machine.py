@@ -257,6 +257,15 @@ class VirtualMachine:
         """Whether it has power."""
         return self._qemu is not None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether a machine that was switched on has switched itself off."""
+        return self._qemu is not None and self._qemu.poll() is not None
+
+    def press_power_button(self) -> None:
+        """Ask it to end, as the cloud does before it takes the power away."""
+        emulator.order(self.directory, "system_powerdown")
+
     def reboot(self) -> None:
         """Shut it down in order, start it again and wait until it takes commands."""
         self._restart(self._order_reboot)

@@ -6,13 +6,15 @@ import ast
 import os
 import re
 import subprocess
+import threading
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from amphora_image.build import Options, content_hash, inputs
+from amphora_image.build import Options, alone, content_hash, inputs, lacking
 from amphora_image.payload import BUILD, LOCK, PYTHONS, REPOSITORY, write_commands
+from testbed.waiting import holds
 
 ELEMENTS = BUILD / "elements"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -34,6 +36,14 @@ def test_every_element_exists_and_says_what_it_is(options: Options) -> None:
     for name in options.element_names():
         assert (ELEMENTS / name / "README.rst").exists()
         assert (ELEMENTS / name / "element-deps").exists()
+
+
+def test_a_package_that_did_not_get_into_the_image_is_named() -> None:
+    options = Options(has_cloud_init=True)
+    assert {"cloud-init", "haproxy", "udev"} <= lacking(options, [])
+    assert lacking(options, lacking(options, []) - {"cloud-init"}) == {"cloud-init"}
+    # Of one of several kernels and machines: only with a condition.
+    assert not any("linux-image" in name for name in lacking(options, []))
 
 
 def test_sshd_is_in_one_element_alone() -> None:
@@ -73,3 +83,19 @@ def test_the_ping_wrapper_says_who_answers(address: str) -> None:
     assert subprocess.run([wrapper], env=environment, check=False, timeout=10).returncode == 0
     gone = environment | {"HAPROXY_SERVER_ADDR": "240.0.0.1"}
     assert subprocess.run([wrapper], env=gone, check=False, timeout=10).returncode != 0
+
+
+def test_two_builds_never_make_the_same_thing_at_once(tmp_path: Path) -> None:
+    order = []
+
+    def build_too() -> None:
+        with alone(tmp_path / "root.tar"):
+            order.append("second")
+
+    other = threading.Thread(target=build_too)
+    with alone(tmp_path / "root.tar"):
+        other.start()
+        assert holds(lambda: not order, 0.2)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]

@@ -80,6 +80,23 @@ def test_two_builds_of_one_tree_are_the_same_bytes(tmp_path: Path) -> None:
     assert "errors" not in check
 
 
+def test_when_files_came_to_the_building_machine_makes_no_difference(tmp_path: Path) -> None:
+    """The root file system is kept from commit to commit, and git leaves unchanged files alone."""
+    built, committed = root_tree.BASE_EPOCH + 1000, root_tree.BASE_EPOCH + 2000
+    make_tree(tmp_path)
+    released = tmp_path / "etc/file1"
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (built, built), follow_symlinks=False)
+    os.utime(released, (EPOCH, EPOCH))
+    root_tree.set_base_times(tmp_path, committed)
+    assert {path.lstat().st_mtime for path in tmp_path.rglob("*")} == {EPOCH, root_tree.BASE_EPOCH}
+    laid_over = tmp_path / "etc/file2"
+    os.utime(laid_over, (built, built))
+    root_tree.settle(tmp_path, "arm64", committed)
+    assert laid_over.stat().st_mtime == committed
+    assert released.stat().st_mtime == EPOCH
+
+
 def test_a_settled_tree_has_nothing_of_its_builder_and_nothing_new(tmp_path: Path) -> None:
     make_tree(tmp_path)
     root_tree.settle(tmp_path, "arm64", EPOCH)

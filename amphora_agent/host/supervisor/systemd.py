@@ -134,7 +134,8 @@ def make_namespace(path: Path) -> None:
     Raises:
         HostFailure: systemd could not run it.
     """
-    argv = ("systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--", "ip", "netns", "add", path.name)
+    # Done when it is started: to wait for more, systemd-run wants a D-Bus daemon, which an image need not have.
+    argv = ("systemd-run", "--quiet", "--collect", "--property=Type=oneshot", "--", "ip", "netns", "add", path.name)
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
