@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from amphora_agent.core.doctor.redaction import HIDDEN, shown_configuration, shown_log, shown_settings
+from amphora_agent.core.haproxy import vocabulary
 from amphora_agent.core.settings import Settings
 from testbed.amphora import SAMPLES
 from testbed.pki import Pki
+
+# A word of HAProxy's language is nobody's secret, whoever wrote it.
+KNOWN = Path(str(vocabulary.__file__)).read_text()
 
 
 @pytest.mark.parametrize("sample", sorted((SAMPLES / "haproxy").glob("*.cfg")), ids=lambda path: path.name)
@@ -41,10 +46,12 @@ def test_words_of_tenants_are_hidden() -> None:
 
 
 @given(st.text(st.characters(codec="ascii", categories=["Lu", "Ll", "Nd"]), min_size=11, max_size=40))
+@example("xciphersuitesx")
 def test_no_word_of_a_tenant_gets_through(secret: str) -> None:
+    assume(secret not in KNOWN)
     text = f"frontend f\n    http-request set-header X {secret}\n    acl {secret} path /{secret}\nbackend {secret}\n"
     shown = shown_configuration(text)
-    assert secret not in shown or secret in shown_configuration("global\n    daemon\n")
+    assert secret not in shown
 
 
 def test_settings_are_shown_by_name_alone() -> None:
