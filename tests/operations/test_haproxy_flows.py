@@ -139,7 +139,8 @@ def test_a_killed_haproxy_is_started_by_the_next_call(bench: Workbench) -> None:
     bench.apply(bench.sample(BASIC))
     for pid in bench.netns.pids():
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: bench.netns.pids() == (), "they end")
+    unit = instance_of(bench.amphora, bench.lb_id).unit
+    wait_for(lambda: bench.amphora.supervisor.main_pid(unit) is None, "they end")
     assert bench.act(Action.RELOAD).started
     assert bench.members()
 
