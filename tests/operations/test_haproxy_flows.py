@@ -21,6 +21,7 @@ from amphora_agent.host.procfs import process_start_time
 from amphora_agent.operations import certificates, info
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.haproxy import follow, old_workers, store
+from amphora_agent.operations.haproxy.instance import instance_of
 from testbed.amphora import AMPHORA_ID, LB_ID
 from testbed.operations import Workbench
 from testbed.pki import Pki
