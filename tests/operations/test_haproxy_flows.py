@@ -355,6 +355,7 @@ def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bo
 
         thread = threading.Thread(target=connect)
         thread.start()
+        assert info.details(bench.amphora).haproxy_count == 1
         try:
             bench.apply(without_last_member(text) if is_changed else text)
         finally:
