@@ -35,7 +35,7 @@ def directory(release: str = NEWEST) -> Path:
 def wanted(release: str) -> dict[str, object]:
     """Return what a finished environment says of itself."""
     packages = [f"octavia=={release}", *RELEASES[release]]
-    return {"packages": packages, "python": sys.version.split()[0], "constraints": _constraints().read_text()}
+    return {"packages": packages, "python": sys.version.split()[0], "constraints": constraints().read_text()}
 
 
 def is_ready(release: str) -> bool:
@@ -63,13 +63,14 @@ def _make(venv: Path, release: str) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     # Python compiles what a test imports; that is a small part of what comes along.
     pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-compile"]
-    options = ["--disable-pip-version-check", "--constraint", str(_constraints())]
+    options = ["--disable-pip-version-check", "--constraint", str(constraints())]
     subprocess.run([*pip, *options, f"octavia=={release}", *RELEASES[release]], check=True)
     seconds = round(time.monotonic() - began, 1)
     (venv / "ready.json").write_text(json.dumps({"wanted": wanted(release), "seconds": seconds}))
 
 
-def _constraints() -> Path:
+def constraints() -> Path:
+    """Return the file that pins what a release brings along."""
     return Path(__file__).with_name("octavia-constraints.txt")
 
 

@@ -55,6 +55,16 @@ def find_taken(network: Path, wanted: Iterable[Endpoint]) -> tuple[Taken, ...]:
     return tuple(Taken(endpoint, _programs(inodes)) for endpoint, inodes in found)
 
 
+def listening(network: Path, endpoints: Iterable[Endpoint]) -> frozenset[str]:
+    """Return what tells the sockets apart that listen in a namespace on the ports of these endpoints.
+
+    Raises:
+        HostFailure: there is no such namespace.
+    """
+    numbers = {endpoint.port for endpoint in endpoints}
+    return netns.inside(network, lambda: frozenset[str]().union(*(_listening_inodes(number) for number in numbers)))
+
+
 def _is_in_use(endpoint: Endpoint) -> bool:
     """Try to bind; source: SO_REUSEADDR and SO_REUSEPORT as in HAProxy's proto_tcp.c."""
     family = socket.AF_INET if endpoint.address.version == 4 else socket.AF_INET6

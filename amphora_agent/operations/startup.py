@@ -59,6 +59,8 @@ def restore(amphora: Amphora, look_after_units: Look | None) -> None:
     ]
     if look_after_units is not None:
         steps.append(interfaces.bring_up_all)
+    else:
+        steps.append(interfaces.settle_namespace)
     steps += [_restore_scripts, metrics_proxy.follow]
     with amphora.changing() as change:
         for step in steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import threading
 import time
 from collections import Counter
@@ -43,6 +44,21 @@ class LoadBalancer:
         with contextlib.suppress(OSError, http.client.HTTPException):
             return get(self.clients, address, 80, timeout=0.5).startswith("web")
         return False
+
+    def begin_request(self) -> socket.socket:
+        """Return a connection on which half of a request was sent: it is served by the HAProxy of this moment."""
+        connection = self.clients.connect(VIP, 80, timeout=10)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: half\r\n")
+        return connection
+
+    def finish_request(self, connection: socket.socket) -> int:
+        """Send the other half and return the status of the answer."""
+        with connection:
+            connection.sendall(b"Connection: close\r\n\r\n")
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            response.read()
+            return response.status
 
     def seconds_until_answer(self, since: float, address: str = VIP, *, limit: float = 30.0) -> float:
         """Poll the VIP and return when it answered, in seconds after the monotonic time `since`."""
@@ -91,10 +107,14 @@ class Traffic:
     """Clients that ask the VIP without a pause while the block runs: some anew each time, one on one connection.
 
     `answers` counts who answered, `failures` says what went wrong; nothing may.
+
+    Args:
+        may_close: a kept connection may end between two answers, as at every reload; the client makes another one.
     """
 
     balancer: LoadBalancer
     clients: int = 2
+    may_close: bool = False
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -121,16 +141,31 @@ class Traffic:
             self._over.wait(0.005)
 
     def _ask_on_one_connection(self) -> None:
+        try:
+            while not self._over.is_set():
+                self._ask_until_closed()
+                if not self.may_close and not self._over.is_set():
+                    self.failures.append(f"{time.monotonic():.3f} kept connection: it was closed")
+                    return
+        except (OSError, http.client.HTTPException) as error:
+            self.failures.append(f"{time.monotonic():.3f} kept connection: {error!r}")
+
+    def _ask_until_closed(self) -> None:
+        """Ask on one connection until it is closed at the end of an answer, or instead of one to its next question."""
         connection = http.client.HTTPConnection(VIP, 80, timeout=5)
         with contextlib.closing(connection), self.balancer.clients.connect(VIP, 80) as plain:
             connection.sock = plain
-            while not self._over.is_set():
+            has_answered = False
+            while not self._over.is_set() and connection.sock is not None:
                 try:
                     connection.request("GET", "/")
-                    self.answers[connection.getresponse().read().decode() + " kept"] += 1
-                except (OSError, http.client.HTTPException) as error:
-                    self.failures.append(f"{time.monotonic():.3f} kept connection: {error!r}")
-                    return
+                    answer = connection.getresponse()
+                except (ConnectionResetError, BrokenPipeError):
+                    if has_answered and self.may_close:
+                        return
+                    raise
+                self.answers[answer.read().decode() + " kept"] += 1
+                has_answered = True
                 self._over.wait(0.005)
 
 

@@ -99,11 +99,13 @@ class Machine:
         units: names of the shipped units that are enabled; every shipped unit is installed.
         config: the agent's configuration file, None for a machine to which nothing was delivered yet.
         shuffle: order and names in which NICs appear at boot.
+        below: layers between the agent's and the Debian tree.
     """
 
     units: Sequence[str] = ("amphora-agent.service",)
     config: str | None = CONFIG
     shuffle: random.Random = field(default_factory=random.Random)
+    below: Sequence[Path] = ()
 
     name: str = field(init=False)
     directory: Path = field(init=False)
@@ -120,7 +122,7 @@ class Machine:
     def __enter__(self) -> Self:
         remove_leftovers()
         self.name = unique("machine")
-        self._layers = (debian.agent_layer(REPOSITORY), debian.debian13_tree())
+        self._layers = (debian.agent_layer(REPOSITORY), *self.below, debian.debian13_tree())
         self.directory = debian.prepare(debian.DIRECTORY / "runs" / f"{os.getpid()}-{self.name}")
         try:
             self._install()
@@ -292,7 +294,7 @@ class Machine:
 
     def _agent_answers(self) -> bool:
         try:
-            return self.request("GET", "/", timeout=2).body == b'{"api_version":"1.0"}\n'
+            return bool(self.request("GET", "/", timeout=2).json() == {"api_version": "1.0"})
         except OSError:
             return False
 

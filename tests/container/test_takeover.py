@@ -103,12 +103,16 @@ def test_a_change_replaces_haproxy_and_a_removed_member_is_gone(taken_over: Load
     assert machine.main_pid(FOREIGN_HAPROXY) == foreign
     text = basic_config()
     last = [line for line in text.splitlines(keepends=True) if line.lstrip().startswith("server ")][-1]
+    half, never_finished = taken_over.begin_request(), taken_over.begin_request()
     taken_over.apply(text.replace(last, ""))
-    assert masters(machine, "haproxy") == [machine.main_pid(UNIT)]
-    assert is_gone(machine, FOREIGN_HAPROXY)
+    assert set(masters(machine, "haproxy")) == {foreign, machine.main_pid(UNIT)}
+    assert taken_over.finish_request(half) == 200
     assert {get(taken_over.clients, VIP, 80) for _ in range(20)} == {"web1"}
-    assert machine.request("DELETE", f"/1.0/listeners/{LB_ID}").status == 200
+    with never_finished:
+        assert machine.unit_property(FOREIGN_HAPROXY, "ActiveState") == "deactivating"
+        assert machine.request("DELETE", f"/1.0/listeners/{LB_ID}").status == 200
     assert process_identities(machine, "haproxy") == {}
+    assert is_gone(machine, FOREIGN_HAPROXY)
     assert not taken_over.answers()
 
 

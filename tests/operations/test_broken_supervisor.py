@@ -42,6 +42,10 @@ class BrokenSupervisor:
         """Refuse."""
         raise HostFailure("cannot run systemctl", f"stop {pid}: timed out")
 
+    def retire_foreign(self, pid: int, seconds: int) -> None:
+        """Refuse."""
+        raise HostFailure("cannot run systemctl", f"retire {pid} in {seconds}: timed out")
+
     def main_pid(self, unit: Unit) -> int | None:
         """Refuse."""
         raise HostFailure("cannot run systemctl", f"show {unit.name}: timed out")

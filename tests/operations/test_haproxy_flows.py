@@ -10,25 +10,29 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from amphora_agent.core.haproxy.config import peer_name
+from amphora_agent.core.haproxy.endpoints import Endpoint
 from amphora_agent.core.ids import AmphoraId, PemName
 from amphora_agent.errors import HostFailure, InvalidRequest, NotFound
+from amphora_agent.host import ports
 from amphora_agent.host.procfs import process_start_time
 from amphora_agent.operations import certificates, info
 from amphora_agent.operations.actions import Action
 from amphora_agent.operations.haproxy import follow, old_workers, store
 from amphora_agent.operations.haproxy.instance import instance_of
 from testbed.amphora import AMPHORA_ID, LB_ID
-from testbed.operations import Workbench
+from testbed.operations import ADDRESS, Workbench
 from testbed.pki import Pki
 from testbed.scenario import LISTENER_ID
 from testbed.waiting import wait_for
 from tests.system.runtime.haproxies import binaries
 
+VIP_PORT = (Endpoint(ip_address(ADDRESS), 80),)
 BASIC = "haproxy/01-http-basic.cfg"
 WITH_EACH_HAPROXY = pytest.mark.parametrize("bench", binaries(), ids=str, indirect=True)
 
@@ -330,7 +334,7 @@ def foreign_haproxy(bench: Workbench) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=process.wait, daemon=True).start()
     try:
-        wait_for(lambda: bench.own.pid.exists() and bench.own.stats_socket.exists(), "it runs")
+        wait_for(lambda: bench.master() == process.pid and bench.own.stats_socket.exists(), "it runs")
         wait_for(bench.accepts, "it serves")
         yield process
     finally:
@@ -355,13 +359,19 @@ def test_a_haproxy_of_another_agent_is_replaced(bench: Workbench, is_changed: bo
                 except OSError as error:
                     refused.append(error)
 
-        thread = threading.Thread(target=connect)
-        thread.start()
-        try:
-            bench.apply(without_last_member(text) if is_changed else text)
-        finally:
-            done.set()
-            thread.join()
+        assert info.details(bench.amphora).haproxy_count == 1
+        thread = threading.Thread(target=connect, daemon=True)
+        with bench.connect() as half:
+            half.sendall(b"GET / HTTP/1.1\r\nHost: half\r\n")
+            thread.start()
+            try:
+                bench.apply(without_last_member(text) if is_changed else text)
+            finally:
+                done.set()
+                thread.join()
+            assert len(ports.listening(bench.netns.path, VIP_PORT)) == 1, "the other takes no connection any more"
+            half.sendall(b"Connection: close\r\n\r\n")
+            assert half.recv(100).startswith(b"HTTP/1."), "what it had begun it ended"
         wait_for(lambda: process.poll() is not None, "the other ended")
         assert refused == []
         assert len(bench.masters()) == 1

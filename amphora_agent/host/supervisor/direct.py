@@ -124,6 +124,11 @@ class DirectSupervisor:
         """End a process and its children; nobody else looks after units here."""
         foreign.end(pid)
 
+    def retire_foreign(self, pid: int, seconds: int) -> None:
+        """Ask it to end when its connections have; nobody looks after it here, or ends it sooner."""
+        del seconds
+        signals.send(pid, signal.SIGUSR1)
+
     def main_pid(self, unit: Unit) -> int | None:
         """Return the pid while the process we started still is the one we started."""
         return self._running(unit.name)

@@ -31,6 +31,14 @@ class Supervisor(Protocol):
     def end_foreign(self, pid: int) -> None:
         """End a process that we did not start, and whatever would start it again; wait until it is gone."""
 
+    def retire_foreign(self, pid: int, seconds: int) -> None:
+        """Have a HAProxy that we did not start take no new connection and end with its last one, and nobody start it.
+
+        Args:
+            pid: its master.
+            seconds: after which whatever looks after it ends it with its connections.
+        """
+
     def main_pid(self, unit: Unit) -> int | None:
         """Return the running process, None when there is none."""
 

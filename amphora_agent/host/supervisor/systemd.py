@@ -1,8 +1,8 @@
 """The supervisor where pid 1 is systemd: what changes a unit is one `systemctl` with a deadline. Writes no unit files.
 
-Decision: units are instances of shipped templates, so nothing ever needs a daemon-reload: `enable --no-reload` makes
-the symbolic link that the next boot follows, and systemd loads an instance by itself when it is started. The price is
-that `systemctl list-dependencies` shows a new instance only after the next reload or boot.
+Decision: units are instances of shipped templates, so nothing of ours ever needs a daemon-reload: `enable --no-reload`
+makes the symbolic link that the next boot follows, and systemd loads an instance by itself when it is started. The
+price is that `systemctl list-dependencies` shows a new instance only after the next reload or boot.
 
 Decision: the main process of an active unit is asked of systemd once and then of the kernel, and signalled directly:
 a reload costs no `systemctl` at all. What the units' ExecReload says is for operators.
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from signal import SIGUSR1
 
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import HostFailure
 from amphora_agent.host import commands, foreign, signals
-from amphora_agent.host.files import exists
+from amphora_agent.host.files import exists, make_directory, write_volatile
 from amphora_agent.host.procfs import process_start_time, systemd_unit
 
 LOG = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ START_TIMEOUT = 50.0
 # The units kill what has not ended 15 s after SIGTERM.
 STOP_TIMEOUT = 40.0
 LOG_LINES = "20"
+# The drop-in of a unit whose HAProxy serves its last connections; gone with the next boot.
+RETIRED = "amphora-retired.conf"
+_ENDS_ALREADY = "deactivating"
 _ALREADY = "Job is already running"
 _UNKNOWN = ("does not exist", "not found", "not loaded")
 
@@ -87,11 +91,30 @@ class SystemdSupervisor:
     def end_foreign(self, pid: int) -> None:
         """Stop the unit a process is the main one of, and keep it from the next boot; without one, end the process."""
         name = systemd_unit(pid)
-        if name is not None and _is_main(pid, name):
+        state = None if name is None else _state_of_main(pid, name)
+        if name is not None and state is not None:
             _tolerant("disable", name, "--no-reload", "--quiet")
-            _systemctl("stop", name, timeout=STOP_TIMEOUT)
+            if state != _ENDS_ALREADY:  # or systemd would wait for the last connection
+                _systemctl("stop", name, timeout=STOP_TIMEOUT)
         if process_start_time(pid) is not None:
             foreign.end(pid)
+
+    def retire_foreign(self, pid: int, seconds: int) -> None:
+        """Ask it to end when its connections have, and keep its unit from the next boot and from starting it again.
+
+        HAProxy tells systemd that it is stopping, and that begins the time a stop may take.
+        """
+        name = systemd_unit(pid)
+        state = None if name is None else _state_of_main(pid, name)
+        if state == _ENDS_ALREADY:
+            return
+        if name is not None and state is not None:
+            _tolerant("disable", name, "--no-reload", "--quiet")
+            text = f"[Service]\nRestart=no\nTimeoutStopSec={seconds}\n"
+            make_directory(RUNTIME_DIRECTORY / f"{name}.d")
+            write_volatile(RUNTIME_DIRECTORY / f"{name}.d" / RETIRED, text.encode(), 0o644)
+            commands.check(("systemctl", "daemon-reload"), timeout=START_TIMEOUT)
+        signals.send(pid, SIGUSR1)
 
     def main_pid(self, unit: Unit) -> int | None:
         """Return the unit's main process, ready or not yet; None while there is none, as between two restarts."""
@@ -159,9 +182,11 @@ def outliving(description: str) -> tuple[str, ...]:
     )
 
 
-def _is_main(pid: int, name: str) -> bool:
-    done = commands.run(("systemctl", "show", "--property=MainPID", "--value", name), timeout=QUERY_TIMEOUT)
-    return done.code == 0 and done.output.strip() == str(pid)
+def _state_of_main(pid: int, name: str) -> str | None:
+    """Return the state of a unit, None when the process is not the main one of it."""
+    done = commands.run(("systemctl", "show", "--property=MainPID,ActiveState", name), timeout=QUERY_TIMEOUT)
+    fields = dict(line.split("=", 1) for line in done.output.splitlines() if "=" in line)
+    return fields.get("ActiveState") if done.code == 0 and fields.get("MainPID") == str(pid) else None
 
 
 def _systemctl(verb: str, unit: str, *options: str, timeout: float) -> None:

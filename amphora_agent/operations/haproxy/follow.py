@@ -144,19 +144,18 @@ def _record(change: Change, instance: Instance, stored: Stored, worker: ProcessI
 def _start(change: Change, instance: Instance, stored: Stored) -> ProcessId:
     netns.ensure(change.paths.netns)
     files.remove_volatile(instance.paths.servers_state)
-    others = foreign.masters(change, instance)
-    if others:
-        process = ProcessId(others[0], 0)
+    others = foreign.find(change, instance, endpoints(stored.parsed))
+    if others.pids:
+        process = ProcessId(others.pids[0], 0)
         _save_servers_state(instance, stored, Serving(process, instance.paths.stats_socket))
     try:
         change.supervisor.start(instance.unit)
         worker = haproxy_master.await_worker(instance.paths.admin_socket, lambda: is_alive(change, instance))
-        if others:
-            foreign.end(change, instance)
+        foreign.retire(change, instance, others)
     except HostFailure as error:
         raise HostFailure("Error starting haproxy", _words(change, instance, error)) from error
     finally:
-        if others:
+        if others.pids:
             files.remove_volatile(instance.paths.servers_state)
     return worker
 

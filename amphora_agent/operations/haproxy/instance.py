@@ -13,6 +13,7 @@ from amphora_agent.core.records.applied_config import AppliedConfig
 from amphora_agent.core.units import Unit
 from amphora_agent.errors import NotFound
 from amphora_agent.host import files
+from amphora_agent.host.haproxy.observe import master_pid
 from amphora_agent.operations.amphora import Amphora
 
 
@@ -74,14 +75,14 @@ def read_applied(own: LoadBalancerPaths) -> AppliedConfig | None:
 
 
 def is_running(amphora: Amphora, lb_id: LoadBalancerId) -> bool:
-    """Tell whether the load balancer's HAProxy runs.
+    """Tell whether the load balancer's HAProxy runs, whoever started it.
 
     Raises:
         HostFailure: the supervisor does not say.
     """
-    return is_alive(amphora, instance_of(amphora, lb_id))
+    return master_pid(amphora.paths.loadbalancer(lb_id)) is not None or is_alive(amphora, instance_of(amphora, lb_id))
 
 
 def is_alive(amphora: Amphora, instance: Instance) -> bool:
-    """Tell whether an instance's HAProxy runs; see `is_running`."""
+    """Tell whether the HAProxy that our supervisor looks after runs; see `is_running`."""
     return amphora.supervisor.main_pid(instance.unit) is not None

@@ -104,6 +104,16 @@ def masquerade(paths: Paths, action: MasqueradeAction, wanted: Masquerade) -> No
     netns.inside(paths.netns, lambda: nft.load(ruleset))
 
 
+def settle_namespace(change: Change) -> None:
+    """Give a namespace that is there its settings: another agent, or an older one of ours, may have made it.
+
+    Raises:
+        HostFailure: it cannot be entered.
+    """
+    if netns.exists(change.paths.netns):
+        netns.apply_settings(change.paths.netns)
+
+
 def bring_up_all(change: Change, *, is_patient: bool = True) -> None:
     """Re-assert the whole namespace: create it, move listed NICs in, reconcile every interface. Logs failures."""
     for error in bring_up_everything(change.paths, is_patient=is_patient):
