@@ -169,10 +169,17 @@ class Traffic:
                 self._over.wait(0.005)
 
 
-def process_identities(machine: Machine, name: str) -> dict[int, int]:
-    """Return pid -> start time in clock ticks of every process of that name on the machine."""
-    found = {}
-    for pid in machine.try_exec(["pgrep", "--exact", name]).stdout.split():
-        text = machine.exec(["cat", f"/proc/{pid}/stat"])
-        found[int(pid)] = int(text.rpartition(")")[2].split()[19])
-    return found
+def daemons(machine: Machine, *names: str) -> dict[int, int]:
+    """Return pid -> start time in clock ticks of those processes of these names that last.
+
+    They are systemd's children, and theirs. Further down are the checks that keepalived forks, and elsewhere what an
+    agent asks for its version.
+    """
+    parents, started = {}, {}
+    for line in machine.exec(["sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null || true"]).splitlines():
+        pid, name = line.rpartition(")")[0].split(" (", 1)
+        fields = line.rpartition(")")[2].split()
+        if name in names:
+            parents[int(pid)], started[int(pid)] = int(fields[1]), int(fields[19])
+    masters = {pid for pid, parent in parents.items() if parent == 1}
+    return {pid: started[pid] for pid, parent in parents.items() if pid in masters or parent in masters}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.container.load_balancer import process_identities
+from tests.container.load_balancer import daemons
 from tests.container.machine import Machine
 
 MAC = "fa:16:3e:00:00:02"
@@ -29,19 +29,19 @@ def test_slaac_is_on(machine: Machine) -> None:
 
 
 def test_the_dhcp_client_outlives_restarts_of_agent_and_namespace_unit(machine: Machine) -> None:
-    before = process_identities(machine, "dhclient")
+    before = daemons(machine, "dhclient")
     assert len(before) == 1
     machine.exec(["systemctl", "restart", "amphora-agent.service"])
     machine.exec(["systemctl", "restart", "amphora-netns.service"])
     # A client that is about to run its script is two of the name for a moment.
-    machine.wait_for(lambda: process_identities(machine, "dhclient") == before, 10, "the one client")
+    machine.wait_for(lambda: daemons(machine, "dhclient") == before, 10, "the one client")
     document = {"mac_address": MAC, "fixed_ips": None}
     assert machine.request("POST", "/1.0/plug/network", document=document).status == 202
-    machine.wait_for(lambda: process_identities(machine, "dhclient") == before, 10, "the one client")
+    machine.wait_for(lambda: daemons(machine, "dhclient") == before, 10, "the one client")
 
 
 def test_a_reboot_starts_one_client_again(machine: Machine) -> None:
     machine.reboot()
     machine.wait_for_agent()
-    assert len(process_identities(machine, "dhclient")) == 1
+    assert len(daemons(machine, "dhclient")) == 1
     assert machine.exec(["systemctl", "is-system-running"]) == "running\n"

@@ -11,7 +11,7 @@ import pytest
 
 from testbed.heartbeat_receiver import HeartbeatReceiver
 from testbed.scenario import MEMBER_IDS
-from tests.container.load_balancer import UNIT, LoadBalancer, Traffic, load_balancer, process_identities
+from tests.container.load_balancer import UNIT, LoadBalancer, Traffic, daemons, load_balancer
 from tests.container.machine import CLIENT_ADDRESS, CONFIG, HEARTBEAT_KEY, HEARTBEAT_PORT, REPOSITORY, Machine
 
 AGENT_RESTARTS = 20
@@ -86,7 +86,7 @@ def test_the_doctor_finds_nothing_and_then_what_is_missing(balancer: LoadBalance
 
 def test_restarts_of_the_agent_disturb_nobody(balancer: LoadBalancer) -> None:
     machine = balancer.machine
-    before = process_identities(machine, "haproxy")
+    before = daemons(machine, "haproxy")
     with Traffic(balancer) as traffic:
         for _ in range(AGENT_RESTARTS):
             agent, heartbeat = machine.main_pid(AGENT), machine.main_pid(HEARTBEAT)
@@ -96,7 +96,7 @@ def test_restarts_of_the_agent_disturb_nobody(balancer: LoadBalancer) -> None:
     assert traffic.failures == []
     assert {"web1", "web2", "web1 kept", "web2 kept"} == set(traffic.answers)
     assert min(traffic.answers.values()) >= AGENT_RESTARTS
-    assert process_identities(machine, "haproxy") == before
+    assert daemons(machine, "haproxy") == before
     machine.wait_for_agent()
 
 

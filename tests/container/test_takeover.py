@@ -14,8 +14,8 @@ from tests.container.load_balancer import (
     UNIT,
     LoadBalancer,
     basic_config,
+    daemons,
     load_balancer,
-    process_identities,
 )
 from tests.container.machine import CONFIG, Machine
 
@@ -80,8 +80,8 @@ def _hand_over(machine: Machine) -> None:
 
 
 def masters(machine: Machine, name: str) -> list[int]:
-    """Return the processes of that name whose parent is none of them."""
-    pids = process_identities(machine, name)
+    """Return the processes of that name that systemd started."""
+    pids = daemons(machine, name)
     parents = {pid: int(machine.exec(["ps", "--format=ppid=", "--pid", str(pid)])) for pid in pids}
     return [pid for pid, parent in parents.items() if parent not in pids]
 
@@ -111,7 +111,7 @@ def test_a_change_replaces_haproxy_and_a_removed_member_is_gone(taken_over: Load
     with never_finished:
         assert machine.unit_property(FOREIGN_HAPROXY, "ActiveState") == "deactivating"
         assert machine.request("DELETE", f"/1.0/listeners/{LB_ID}").status == 200
-    assert process_identities(machine, "haproxy") == {}
+    assert daemons(machine, "haproxy") == {}
     assert is_gone(machine, FOREIGN_HAPROXY)
     assert not taken_over.answers()
 
@@ -126,7 +126,7 @@ def test_keepalived_is_replaced_or_ended(taken_over: LoadBalancer, action: str) 
     assert machine.request("PUT", f"/1.0/vrrp/{action}").status == 202
     assert is_gone(machine, FOREIGN_KEEPALIVED)
     if action == "stop":
-        assert process_identities(machine, "keepalived") == {}
+        assert daemons(machine, "keepalived") == {}
         assert not has_vip(machine)
     else:
         assert masters(machine, "keepalived") == [machine.main_pid("octavia-keepalived.service")]

@@ -25,6 +25,7 @@ from tests.container.load_balancer import (
     LoadBalancer,
     Traffic,
     basic_config,
+    daemons,
     load_balancer,
 )
 from tests.container.machine import CLIENT_ADDRESS, CONFIG, HEARTBEAT_KEY, HEARTBEAT_PORT, REPOSITORY, Machine
@@ -80,17 +81,6 @@ def details(machine: Machine) -> dict[str, object]:
 def without_last_member(text: str) -> str:
     last = [line for line in text.splitlines(keepends=True) if line.lstrip().startswith("server ")][-1]
     return text.replace(last, "")
-
-
-def daemons(machine: Machine, *names: str) -> frozenset[int]:
-    """Return the processes of these names that last: children of systemd, and theirs.
-
-    Further down are the checks that keepalived forks, and elsewhere what an agent asks for its version.
-    """
-    rows = (line.split(None, 2) for line in machine.exec(["ps", "--no-headers", "-eo", "pid,ppid,comm"]).splitlines())
-    parents = {int(pid): int(parent) for pid, parent, name in rows if name in names}
-    tops = {pid for pid, parent in parents.items() if parent == 1}
-    return frozenset(tops | {pid for pid, parent in parents.items() if parent in tops})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
