@@ -36,6 +36,7 @@ REQUESTS_PER_CLIENT = 12
 PATIENCE = 10.0
 CHANGERS = 32
 READS_ALONE, READS_BESIDE = 60, 300
+CROWD_SECONDS = 40.0
 CHANGES = 50
 CONNECTIONS_PER_CHANGE = 15
 APPLY_ROUNDS = 8
@@ -361,10 +362,16 @@ def _timed_requests(amphora: RunningAmphora, count: int) -> list[float]:
 
 
 def _timed_reads(amphora: RunningAmphora, count: int) -> list[float]:
-    """Return the seconds of reads of every kind, each on a connection of its own; one without an answer is NEVER."""
+    """Return the seconds of reads of every kind, each on a connection of its own; one without an answer is NEVER.
+
+    As many as there is time for.
+    """
     samples = []
+    end = time.monotonic() + CROWD_SECONDS
     for number in range(count):
         began = time.monotonic()
+        if began > end and len(samples) > 1:
+            break
         try:
             reply = amphora.request("GET", ("/", "/1.0/info", "/1.0/details")[number % 3], timeout=PATIENCE)
             samples.append(time.monotonic() - began if reply.status == HTTPStatus.OK else NEVER)
