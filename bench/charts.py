@@ -34,11 +34,12 @@ def draw(runs: Mapping[str, Figures]) -> None:
     for axes, title in (
         (memory, "MB of all agent processes after 200 calls"),
         (apply, "ms until one member change serves, by members"),
-        (churn, "MB RSS of HAProxy's processes, by changes under 750 connections"),
-        (resumed, "TLS sessions resumed, by changes of members and certificates"),
+        (churn, "MB of all HAProxy processes, by changes"),
+        (resumed, "TLS sessions resumed, by changes"),
     ):
         axes.set_title(title)
-        axes.set_ylim(bottom=0)
+        if axes is not apply:
+            axes.set_ylim(bottom=0)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
     apply.set_xscale("log")

@@ -366,7 +366,7 @@ def _timed_reads(amphora: RunningAmphora, count: int) -> list[float]:
 
     As many as there is time for.
     """
-    samples = []
+    samples: list[float] = []
     end = time.monotonic() + CROWD_SECONDS
     for number in range(count):
         began = time.monotonic()
