@@ -22,9 +22,15 @@ pytestmark = pytest.mark.skipif(shutil.which("keepalived", path="/usr/sbin") is 
 
 LISTENER = ListenerId("7f699c35-164b-5869-a43d-47618ff89fe2")
 VIP = "10.10.0.200"
-# As two ways of starting it write the command line: with the pid file, and with the configuration alone.
-BY_AN_OLDER_AGENT = "ip netns exec {netns} keepalived -D -d -f {config} -p {pid} -r {other_pid}.vrrp"
-BY_AN_OPERATOR = "ip netns exec {netns} keepalived --use-file={config} --pid={other_pid} --vrrp_pid={other_pid}.vrrp"
+# As two ways of starting it write the command line: with the pid file, and with the configuration alone. The checkers'
+# pid file is the test's own, too: keepalived does not start while that of another test says that one runs.
+BY_AN_OLDER_AGENT = (
+    "ip netns exec {netns} keepalived -D -d -f {config} -p {pid} -r {other_pid}.vrrp -c {other_pid}.checkers"
+)
+BY_AN_OPERATOR = (
+    "ip netns exec {netns} keepalived --use-file={config} --pid={other_pid} --vrrp_pid={other_pid}.vrrp"
+    " --checkers_pid={other_pid}.checkers"
+)
 
 
 @pytest.fixture

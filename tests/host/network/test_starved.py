@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,8 +10,10 @@ import sys
 
 import pytest
 
+from testbed.namespaces import Namespace, unique
+
 SCRIPT = """
-import json, os, resource
+import json, os, resource, sys
 from ipaddress import ip_address
 from pathlib import Path
 import pyroute2, pyroute2.netlink.exceptions
@@ -30,7 +33,7 @@ doors = {
     "link_events": lambda: enter(netlink.link_events()),
     "inside": lambda: netns.inside(own, int),
     "inside_all": lambda: netns.inside(own, state.link_states),
-    "ensure": lambda: netns.ensure(Path("/run/netns/amphora-starved")),
+    "ensure": lambda: netns.ensure(Path(sys.argv[1])),
     "arp": lambda: advertise.send("lo", bytes(6), ip_address("127.0.0.1")),
     "na": lambda: advertise.send("lo", bytes(6), ip_address("::1")),
     "nft": lambda: nft.load(""),
@@ -68,7 +71,10 @@ print(json.dumps(found))
 @pytest.mark.hardening("C13")
 @pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
 def test_every_door_fails_as_the_machine_s_failure() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    never_made = Namespace(unique("starved"))
+    with contextlib.closing(never_made):  # unless it could be made after all
+        command = [sys.executable, "-c", SCRIPT, str(never_made.path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, list[str]] = json.loads(done.stdout)
     odd = {name: set(outcomes) - {"done", "HostFailure"} for name, outcomes in found.items()}
