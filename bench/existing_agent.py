@@ -12,6 +12,7 @@ from pathlib import Path
 
 from testbed import octavia_venv
 from testbed.amphora import RunningAmphora
+from testbed.existing_image import MASQUERADE
 
 _SYSTEMCTL = """#!/bin/sh
 action=$1 unit=$2 file=/usr/lib/systemd/system/$2
@@ -44,20 +45,6 @@ stop)
 esac
 """
 
-# What the image's script does for an interface that is no SR-IOV port, in one nft call.
-_MASQUERADE = """#!/bin/sh
-[ "$1" = add ] || exit 0
-family=ip; [ "$2" = ipv6 ] && family=ip6
-exec nft -f - <<EOF
-table $family octavia-$2 {
-    chain $family-udp-masq { type nat hook postrouting priority 100; oifname $3 meta l4proto udp masquerade; }
-    chain $family-sctp-masq { type nat hook postrouting priority 100; oifname $3 meta l4proto sctp masquerade; }
-    chain prerouting { type filter hook prerouting priority -300; iifname $3 meta l4proto tcp notrack; }
-    chain output { type filter hook output priority -300; oifname $3 meta l4proto tcp notrack; }
-}
-EOF
-"""
-
 
 @contextlib.contextmanager
 def existing_agent(
@@ -75,7 +62,7 @@ def existing_agent(
         shims.mkdir()
         amphora.path = (str(shims), str(binaries))
         _write_script(shims / "systemctl", _SYSTEMCTL)
-        _write_script(shims / "lvs-masquerade.sh", _MASQUERADE)
+        _write_script(shims / "lvs-masquerade.sh", MASQUERADE)
         amphora.run(["cp", str(shims / "lvs-masquerade.sh"), "/usr/local/bin/"])
         if started:
             amphora.start()

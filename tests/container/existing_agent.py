@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from testbed import octavia_venv
+from testbed.existing_image import MASQUERADE
 from tests.container import debian
 from tests.container.machine import CONFIG, REPOSITORY, Machine
 
@@ -61,15 +62,6 @@ ExecStart=/usr/bin/socat -u UNIX-RECV:/run/rsyslog/octavia/log,mode=666 STDOUT
 StandardOutput=append:/var/log/syslog
 [Install]
 WantedBy=multi-user.target
-"""
-MASQUERADE = """#!/bin/sh
-[ "$1" = add ] || exit 0
-family=ip; [ "$2" = ipv6 ] && family=ip6
-exec nft -f - <<RULES
-table $family octavia-$2 {
-    chain $family-udp-masq { type nat hook postrouting priority 100; oifname $3 meta l4proto udp masquerade; }
-}
-RULES
 """
 SYSCTLS = "net.ipv4.ip_nonlocal_bind = 1\nnet.ipv6.ip_nonlocal_bind = 1\n"
 # A container may not raise the limit of open files as far as a machine of its own.
